@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What every script of the lab needs.  Sourced, with $0 in tools/lab:
+#	. "$(dirname "$0")/lib.sh"
+
+me=$(basename "$0")
+lab=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$lab/../.." && pwd)
+build=${LAB_BUILD:-$top/build}
+
+LC_ALL=C.UTF-8
+export LC_ALL
+umask 022
+
+die()
+{
+	echo "$me: $*" >&2
+	exit 1
+}
+
+note()
+{
+	echo "[$(date +%H:%M:%S)] $*"
+}
+
+elapsed()	# seconds -> 1m02s
+{
+	printf '%dm%02ds' $(($1 / 60)) $(($1 % 60))
+}
+
+# busy LABEL LOG COMMAND...
+#
+# Run a command with its output in LOG, saying every half minute that it still
+# runs and how far it is.  With V=1 the output is shown too.  On failure the
+# end of the log is shown and the status returned.
+busy()
+{
+	_label=$1 _log=$2
+	shift 2
+	mkdir -p "$(dirname "$_log")"
+	_t0=$(date +%s)
+	if [ "${V:-0}" = 1 ]; then
+		# The status has to survive the pipe.
+		{ "$@" 2>&1; echo $? > "$_log.rc"; } | tee "$_log"
+		_rc=$(cat "$_log.rc")
+		rm -f "$_log.rc"
+	else
+		"$@" > "$_log" 2>&1 < /dev/null &
+		_pid=$!
+		(
+			trap 'kill $s 2> /dev/null; exit' TERM
+			while :; do
+				sleep 30 & s=$!
+				wait $s
+				note "$_label: $(elapsed $(($(date +%s) - _t0))), $(wc -l < "$_log") lines of log"
+			done
+		) &
+		_ticker=$!
+		trap 'kill $_pid $_ticker 2> /dev/null; exit 130' INT TERM
+		_rc=0
+		wait $_pid || _rc=$?
+		trap - INT TERM
+		kill $_ticker 2> /dev/null || :
+		wait $_ticker 2> /dev/null || :
+	fi
+	_t1=$(($(date +%s) - _t0))
+	if [ "$_rc" -ne 0 ]; then
+		tail -n 15 "$_log" | sed 's/^/    /' >&2
+		return "$_rc"
+	fi
+	[ $_t1 -lt 10 ] || note "$_label: done in $(elapsed $_t1)"
+}
+
+# One instance at a time of what writes the same place.
+locked()	# NAME
+{
+	mkdir -p "$build"
+	exec 9> "$build/.lock-$1"
+	if ! flock -n 9; then
+		note "waiting for another run that holds $build/.lock-$1"
+		flock 9
+	fi
+}
+
+jobs=${JOBS:-$(nproc)}
+
+# Name an architecture in all the ways that are needed.
+arch_vars()	# ARCH
+{
+	case $1 in
+	x86_64)
+		karch=x86 debarch=amd64 triplet=x86_64-linux-gnu cross=
+		image=arch/x86/boot/bzImage
+		;;
+	arm64)
+		karch=arm64 debarch=arm64 triplet=aarch64-linux-gnu
+		cross=aarch64-linux-gnu-
+		image=arch/arm64/boot/Image
+		;;
+	*)
+		die "ARCH=$1 is not one of x86_64, arm64"
+		;;
+	esac
+	[ "$(uname -m)" != aarch64 ] || die "the lab runs on x86_64 machines only"
+}
+
+# ccache, and what makes trees at different places share what they compile: the
+# lab keeps source and objects side by side, as DIR/src and DIR/OUT.
+ccache_vars()	# SRC OUT
+{
+	CCACHE_DIR=$build/ccache
+	CCACHE_BASEDIR=$(dirname "$2")
+	CCACHE_NOHASHDIR=1
+	CCACHE_MAXSIZE=5G
+	CCACHE_SLOPPINESS=include_file_ctime,include_file_mtime,time_macros
+	CCACHE_IGNOREOPTIONS='-fmacro-prefix-map=*'
+	export CCACHE_DIR CCACHE_BASEDIR CCACHE_NOHASHDIR CCACHE_MAXSIZE \
+		CCACHE_SLOPPINESS CCACHE_IGNOREOPTIONS
+	ccache=$(command -v ccache) || ccache=
+}
+
+# The Debian mirror in the machine's own apt sources.
+debian_mirror()
+{
+	# shellcheck disable=SC2016 # apt's variables
+	_m=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' \
+			'Created-By: Packages' 2> /dev/null |
+		awk '$1 == "Debian" && $2 !~ /-(security|updates|backports)$/ { print $2, $3; exit }')
+	if [ -z "$_m" ] && [ "$(id -u)" -eq 0 ]; then
+		apt-get update > "$build/log/apt-update.log" 2>&1 || :
+		# shellcheck disable=SC2016
+		_m=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' \
+				'Created-By: Packages' 2> /dev/null |
+			awk '$1 == "Debian" && $2 !~ /-(security|updates|backports)$/ { print $2, $3; exit }')
+	fi
+	[ -n "$_m" ] ||
+		die "no Debian mirror in this machine's apt sources; run 'apt-get update' as root"
+	suite=${_m% *} mirror=${_m#* }
+}

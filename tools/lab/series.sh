@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Reading patches/.  Sourced after lib.sh.
+#
+# patches/series has a line for each step: a patch, then the new files that the
+# step brings, as paths here and in the kernel.  A patch is
+#
+#	Subject: what the step does
+#
+#	why, as in the mail
+#	---
+#	git diff, of existing kernel files only, perhaps empty
+
+patches=${LAB_PATCHES:-$top/patches}	# the tests point this elsewhere
+newroot=${LAB_NEWROOT:-$top}
+
+series_steps()	# -> "patch newfile..." lines
+{
+	[ -f "$patches/series" ] || return 0
+	sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "$patches/series"
+}
+
+# Everything after the "---" line.
+patch_diff()	# FILE
+{
+	sed '1,/^---$/d' "$1"
+}
+
+# The message: subject, blank line, body without trailing blank lines.
+patch_message()	# FILE
+{
+	sed -n '/^---$/q; p' "$1" | sed '1s/^Subject: *//' | git stripspace
+}
+
+# Which files a patch changes.
+patch_files()	# FILE
+{
+	patch_diff "$1" | sed -n 's,^--- a/\([^	]*\).*,\1,p; s,^+++ b/\([^	]*\).*,\1,p' | LC_ALL=C sort -u
+}
+
+series_lint()	# is patches/ in order? says what is not
+{
+	_seen=
+	series_steps | while read -r p files; do
+		[ -f "$patches/$p" ] || { echo "patches/series names $p, which is not there"; exit 1; }
+		head -n 1 "$patches/$p" | grep -q '^Subject: [^ ]' ||
+			{ echo "patches/$p does not begin with 'Subject: ...'"; exit 1; }
+		grep -q '^---$' "$patches/$p" ||
+			{ echo "patches/$p has no '---' line after its message"; exit 1; }
+		for f in $files; do
+			[ -f "$newroot/$f" ] || { echo "step $p brings $f, which is not there"; exit 1; }
+		done
+	done
+}
+
+# Apply all steps to the files they touch, copied from SRC into DST.
+series_apply()	# SRC DST
+{
+	series_lint >&2 || return 1
+	: > "$2.deleted"
+	series_steps | while read -r p files; do
+		for f in $(patch_files "$patches/$p"); do
+			if [ ! -f "$2/$f" ] && [ -f "$1/$f" ] && ! grep -qx "$f" "$2.deleted"; then
+				mkdir -p "$2/$(dirname "$f")"
+				cp "$1/$f" "$2/$f"
+			fi
+		done
+		patch_diff "$patches/$p" > "$2.diff"
+		if [ -s "$2.diff" ]; then
+			patch -p1 --fuzz=0 --no-backup-if-mismatch --force --remove-empty-files \
+				-d "$2" < "$2.diff" > "$build/log/patch.log" 2>&1 || {
+				_f=$(sed -n 's/^patching file //p' "$build/log/patch.log" | tail -n 1)
+				rm -f "$2.diff"
+				echo "$me: patches/$p does not apply${_f:+ to $_f}; fix it with 'make tree' and 'make refresh' (log: $build/log/patch.log)" >&2
+				exit 1
+			}
+			for f in $(patch_files "$patches/$p"); do
+				[ -f "$2/$f" ] || echo "$f" >> "$2.deleted"
+			done
+		fi
+		rm -f "$2.diff"
+		for f in $files; do
+			if [ -f "$1/$f" ]; then
+				echo "$me: step $p brings $f, which the kernel has already" >&2
+				exit 1
+			fi
+			mkdir -p "$2/$(dirname "$f")"
+			cp "$newroot/$f" "$2/$f"
+		done
+	done
+}
