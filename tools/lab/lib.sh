@@ -8,6 +8,9 @@ me=$(basename "$0")
 lab=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$lab/../.." && pwd)
 build=${LAB_BUILD:-$top/build}
+# The series: its patches, and where its new files lie.  Tests point elsewhere.
+patches=${LAB_PATCHES:-$top/patches}
+newroot=${LAB_NEWROOT:-$top}
 
 LC_ALL=C.UTF-8
 export LC_ALL
@@ -137,4 +140,13 @@ debian_mirror()
 	[ -n "$_m" ] ||
 		die "no Debian mirror in this machine's apt sources; run 'apt-get update' as root"
 	suite=${_m% *} mirror=${_m#* }
+}
+
+# Commits are made in the name that this repository's are, if it has one.
+git_neutral_identity()	# WORKTREE
+{
+	_n=$(git -C "$top" config user.name) || _n='ANON_VMA_LAZY lab'
+	_e=$(git -C "$top" config user.email) || _e=lab@localhost
+	git -C "$1" config user.name "$_n"
+	git -C "$1" config user.email "$_e"
 }

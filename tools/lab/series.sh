@@ -12,9 +12,6 @@
 #	---
 #	git diff, of existing kernel files only, perhaps empty
 
-patches=${LAB_PATCHES:-$top/patches}	# the tests point this elsewhere
-newroot=${LAB_NEWROOT:-$top}
-
 series_steps()	# -> "patch newfile..." lines
 {
 	[ -f "$patches/series" ] || return 0

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every command that a person types.  Each calls one script of tools/lab, which
+# says in its first lines what it does; everything made lands in build/.
+
+ARCH	?= x86_64
+KERNEL	?= lazy
+LAZY	?= 1
+VARIANT	?= plain
+export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
+
+MAKEFLAGS += --no-print-directory
+LAB := tools/lab
+
+.PHONY: help
+help:			## what can be typed (this text)
+	@echo 'make TARGET [VARIABLE=value]...'
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
+	@echo
+	@sed -n 's/^## //p' Makefile
+
+## ARCH=x86_64|arm64        of the guest (x86_64)
+## KERNEL=base|lazy         unpatched or patched (lazy)
+## LAZY=0|1                 vm.anon_vma_lazy in the guest of 'make boot' (1)
+## VARIANT=plain|debug|kasan|kcsan  what kind of kernel (plain)
+## KDIR=DIR                 a 7.3.y tree to use as base instead of Debian's
+## SMP=N MEM=MB             the guest's processors (2) and memory (3072)
+## JOBS=N                   compilers at once (one per processor)
+## V=1                      show everything that is run
+## FORCE=1                  let 'make tree' throw unrefreshed commits away
+
+.PHONY: demo
+demo:			## build both kernels, run the workloads, print the table of what is saved
+	@$(LAB)/demo
+
+.PHONY: check
+check:			## all tests, as KTAP; ends with 'N passed, N failed, N skipped'
+	@$(LAB)/check
+
+.PHONY: boot
+boot:			## a shell in a guest (KERNEL, LAZY, ARCH, VARIANT); Ctrl-D leaves
+	@$(LAB)/boot
+
+.PHONY: kernel
+kernel:			## build one kernel (KERNEL, ARCH, VARIANT)
+	@$(LAB)/kernel
+
+.PHONY: menuconfig
+menuconfig:		## change that kernel's configuration by hand
+	@$(LAB)/kernel menuconfig
+
+.PHONY: tree
+tree:			## lay out the series as a git tree to work in: build/tree
+	@$(LAB)/deps git fetch && $(LAB)/tree
+
+.PHONY: refresh
+refresh:		## write build/tree's commits back to patches/ and the new files
+	@$(LAB)/refresh
+
+.PHONY: series
+series:			## the series as mails: build/series
+	@$(LAB)/deps git fetch && $(LAB)/tree && $(LAB)/mailout
+
+.PHONY: check-lint check-vma check-size check-steps check-boot check-series
+check-series:		## only: the series applies, round-trips, and git takes it
+	@$(LAB)/check series
+check-lint:		## only: checkpatch, sparse, W=1, shell scripts, licences
+	@$(LAB)/check lint
+check-vma:		## only: the kernel's userland VMA tests
+	@$(LAB)/check vma
+check-size:		## only: with the option off nothing grows
+	@$(LAB)/check size
+check-boot:		## only: build VARIANT=debug, boot it, run the selftest
+	@$(LAB)/check boot
+check-steps:		## every step of the series builds, option on and off (not in check)
+	@$(LAB)/check steps
+
+.PHONY: readme-table
+readme-table:		## put the last demo's table into README.md
+	@$(LAB)/readme-table
+
+.PHONY: clean
+clean:			## remove what was built; the download and the ccache stay
+	@$(LAB)/clean
+
+.PHONY: distclean
+distclean:		## remove build/ whole
+	@$(LAB)/clean all
