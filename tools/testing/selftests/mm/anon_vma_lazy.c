@@ -25,6 +25,7 @@
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
+#include <alloca.h>
 #include <asm-generic/mman.h> /* Force the import of the tools version. */
 #include <dirent.h>
 #include <errno.h>
@@ -69,7 +70,7 @@
 /* Best effort operations are repeated that often before it is a failure. */
 #define TRIES		20
 /* Seconds, for a debug kernel in an emulator. */
-#define TIMEOUT		240
+#define TIMEOUT		90
 
 #define SEED		0x1a2f0000ul
 #define SEED2		0x2b3e0000ul
@@ -122,8 +123,7 @@ static struct setting {
 static pid_t main_pid;
 
 /* Print a diagnostic in whichever process this is. */
-__attribute__((format(printf, 1, 2)))
-static void complain(const char *fmt, ...)
+static __printf(1, 2) void complain(const char *fmt, ...)
 {
 	char buf[256];
 	va_list ap;
@@ -358,7 +358,7 @@ static bool kid_spawn(struct kid *k)
 	return true;
 }
 
-static void __attribute__((noreturn)) kid_exit(bool ok)
+static __noreturn void kid_exit(bool ok)
 {
 	_exit(ok ? 0 : 1);
 }
@@ -672,13 +672,13 @@ static bool read_events(unsigned long *value)
 }
 
 /* Start a window, in which events are counted. */
-static void window(FIXTURE_DATA(anon_vma) *self)
+static void window(FIXTURE_DATA(anon_vma) * self)
 {
 	if (self->events)
 		read_events(self->base);
 }
 
-static unsigned long events(FIXTURE_DATA(anon_vma) *self, enum event e)
+static unsigned long events(FIXTURE_DATA(anon_vma) * self, enum event e)
 {
 	unsigned long now[NR_EVENTS] = { 0 };
 
@@ -696,18 +696,26 @@ do {									\
 	window(self);							\
 } while (0)
 
-/*
- * The event must have happened @n times or more since the window started if
- * @cond, and not at all otherwise.
- */
-#define EXPECT_EVENTS(e, n, cond)					\
-do {									\
-	if (self->events && (cond)) {					\
-		EXPECT_GE(events(self, e), (unsigned long)(n));		\
-	} else if (self->events) {					\
-		EXPECT_EQ(events(self, e), 0UL);			\
-	}								\
-} while (0)
+/* Did the event happen @n times or more if @cond, and not at all otherwise? */
+static bool events_fit(FIXTURE_DATA(anon_vma) * self, enum event e,
+		       unsigned long n, bool cond)
+{
+	unsigned long happened;
+
+	if (!self->events)
+		return true;
+	happened = events(self, e);
+	if (cond ? happened >= n : !happened)
+		return true;
+	if (cond)
+		complain("%s: %lu, not %lu or more", event_name[e], happened, n);
+	else
+		complain("%s: %lu, not 0", event_name[e], happened);
+	return false;
+}
+
+/* Since the window started. */
+#define EXPECT_EVENTS(e, n, cond) EXPECT_TRUE(events_fit(self, e, n, cond))
 
 #define EXPECT_NO_EVENTS(e) EXPECT_EVENTS(e, 0, false)
 
@@ -731,19 +739,11 @@ do {									\
 	ASSERT_EQ(mprotect(__last, psize(), PROT_READ | PROT_WRITE), 0);\
 } while (0)
 
-#define ASSERT_SWAP()							\
-do {									\
-	if (!self->swap)						\
-		SKIP(return, "no swap device in /proc/swaps");		\
-} while (0)
+#define NO_SWAP "no swap device in /proc/swaps"
+#define NO_NUMA "one NUMA node only, or no NUMA"
+#define NO_THP	"no huge page was allocated"
 
-#define ASSERT_NUMA()							\
-do {									\
-	if (!self->numa)						\
-		SKIP(return, "one NUMA node only, or no NUMA");		\
-} while (0)
-
-static char *slot(FIXTURE_DATA(anon_vma) *self, unsigned int i)
+static char *slot(FIXTURE_DATA(anon_vma) * self, unsigned int i)
 {
 	return self->arena + (size_t)i * SLOT_PAGES * psize();
 }
@@ -781,7 +781,7 @@ static char *map_filled(char *at, unsigned int n, uint64_t seed)
  * alone: unless it finds their one page table entry they cannot be migrated or
  * swapped out. The contents are for the caller to check.
  */
-static bool shake(FIXTURE_DATA(anon_vma) *self, char *p, unsigned int n)
+static bool shake(FIXTURE_DATA(anon_vma) * self, char *p, unsigned int n)
 {
 	bool ok = true;
 
@@ -847,6 +847,9 @@ FIXTURE_SETUP(anon_vma)
 		ASSERT_TRUE(self->events);
 	}
 
+	/* A child that is gone is seen by what it does not answer. */
+	signal(SIGPIPE, SIG_IGN);
+
 	self->swap = find_swap(self->swap_dev, sizeof(self->swap_dev));
 	self->numa = find_nodes(self->node);
 	self->pmd_size = read_pmd_pagesize();
@@ -887,7 +890,7 @@ FIXTURE_SETUP(anon_vma)
 	window(self);
 }
 
-static void cgroup_leave(FIXTURE_DATA(anon_vma) *self)
+static void cgroup_leave(FIXTURE_DATA(anon_vma) * self)
 {
 	char path[256];
 
@@ -1315,7 +1318,7 @@ LAZY_TEST(fork_unfaulted)
 #define DEPTH 4u
 
 /* Each generation writes to pages of its own, and checks all before and after. */
-static bool generations(FIXTURE_DATA(anon_vma) *self, char *p, uint64_t *seed,
+static bool generations(FIXTURE_DATA(anon_vma) * self, char *p, uint64_t *seed,
 			unsigned int level)
 {
 	bool ok = check_seeds(p, seed, NP);
@@ -1962,6 +1965,2638 @@ LAZY_TEST(merge_in_child)
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	ASSERT_TRUE(kid_finish(&k));
 	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/* === mremap === */
+
+LAZY_TEST(mremap_resize)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(munmap(page(p, NP), bytes(NP)), 0);
+	begin();
+	ASSERT_EQ(mremap(p, bytes(NP), bytes(2 * NP), 0), p);
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_EQ(count_vmas(p, 2 * NP), 1);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check_zero(page(p, NP), NP));
+	fill(page(p, NP), 0, NP, SEED2);
+	EXPECT_NO_EVENTS(EV_LONE);
+	ASSERT_TRUE(shake(self, p, 2 * NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check(page(p, NP), 0, NP, SEED2));
+
+	/* To shrink it is to unmap a part. */
+	window(self);
+	ASSERT_EQ(mremap(p, bytes(2 * NP), bytes(NP / 2), 0), p);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	ASSERT_TRUE(shake(self, p, NP / 2));
+	ASSERT_TRUE(check(p, 0, NP / 2, SEED));
+}
+
+LAZY_TEST(mremap_move)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = slot(self, 1), *r = slot(self, 2);
+	uint64_t pfn[NP], pfn2[NP];
+
+	ASSERT_NE(p, NULL);
+	begin();
+	get_pfns(p, NP, pfn);
+	ASSERT_EQ(mremap(p, bytes(NP), bytes(NP),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_EQ(count_vmas(p, NP), 0);
+	EXPECT_EQ(count_vmas(q, NP), 1);
+	/* It is the same pages, elsewhere. */
+	get_pfns(q, NP, pfn2);
+	EXPECT_EQ(memcmp(pfn, pfn2, sizeof(pfn)), 0);
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+
+	/* Back again, and to a third place with some growth. */
+	ASSERT_EQ(mremap(q, bytes(NP), bytes(NP),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, p), p);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_EQ(mremap(p, bytes(NP), bytes(2 * NP),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, r), r);
+	ASSERT_TRUE(check(r, 0, NP, SEED));
+	ASSERT_TRUE(check_zero(page(r, NP), NP));
+	fill(page(r, NP), NP, NP, SEED);
+	ASSERT_TRUE(shake(self, r, 2 * NP));
+	ASSERT_TRUE(check(r, 0, 2 * NP, SEED));
+}
+
+LAZY_TEST(mremap_unfaulted)
+{
+	char *p = map(slot(self, 0), NP), *q = slot(self, 1);
+
+	ASSERT_NE(p, NULL);
+	begin();
+	ASSERT_EQ(mremap(p, bytes(NP), bytes(NP),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_LONE);
+	fill(q, 0, NP, SEED);
+	EXPECT_FOUNDED(1);
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+}
+
+/* The middle of one goes into the middle of another that has pages too. */
+LAZY_TEST(mremap_part)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map_filled(slot(self, 1), NP, SEED2);
+	const unsigned int a = NP / 4, n = NP / 2;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	begin();
+	ASSERT_EQ(mremap(page(p, a), bytes(n), bytes(n),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, page(q, a)),
+		  page(q, a));
+	EXPECT_UPGRADED(EV_VMA, 2);
+	EXPECT_EQ(count_vmas(p, NP), 2);
+	EXPECT_EQ(count_vmas(q, NP), 3);
+	for (unsigned int i = 0; i < 2; i++) {
+		ASSERT_TRUE(check(p, 0, a, SEED));
+		ASSERT_TRUE(check(page(p, a + n), a + n, NP - a - n, SEED));
+		ASSERT_TRUE(check(q, 0, a, SEED2));
+		ASSERT_TRUE(check(page(q, a), a, n, SEED));
+		ASSERT_TRUE(check(page(q, a + n), a + n, NP - a - n, SEED2));
+		ASSERT_TRUE(shake(self, p, a));
+		ASSERT_TRUE(shake(self, page(p, a + n), NP - a - n));
+		ASSERT_TRUE(shake(self, q, NP));
+	}
+
+	/* And back to where it was. */
+	ASSERT_EQ(mremap(page(q, a), bytes(n), bytes(n),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, page(p, a)),
+		  page(p, a));
+	EXPECT_EQ(count_vmas(p, NP), 1);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/*
+ * The source stays mapped, without its pages. It is faulted again, so that
+ * there are pages of one origin in two VMAs, it is forked and both are
+ * unmapped, in the one order or the other.
+ */
+LAZY_TEST(mremap_dontunmap)
+{
+	for (unsigned int i = 0; i < 2; i++)
+		ASSERT_NE(map_filled(slot(self, 3 * i), NP, SEED), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 2; i++) {
+		char *p = slot(self, 3 * i), *q = slot(self, 3 * i + 1);
+		char *r = slot(self, 3 * i + 2);
+		struct kid k;
+
+		window(self);
+		ASSERT_EQ(mremap(p, bytes(NP), bytes(NP), MREMAP_MAYMOVE |
+				 MREMAP_FIXED | MREMAP_DONTUNMAP, q), q);
+		EXPECT_UPGRADED(EV_VMA, 1);
+		ASSERT_TRUE(check(q, 0, NP, SEED));
+		ASSERT_TRUE(check_zero(p, NP));
+		fill(p, 0, NP, SEED2);
+		ASSERT_TRUE(shake(self, p, NP));
+		ASSERT_TRUE(shake(self, q, NP));
+		ASSERT_TRUE(check(p, 0, NP, SEED2));
+		ASSERT_TRUE(check(q, 0, NP, SEED));
+
+		if (kid_spawn(&k)) {
+			bool ok = check(p, 0, NP, SEED2);
+
+			ok &= check(q, 0, NP, SEED);
+			fill(p, 0, NP / 2, SEED3);
+			fill(q, 0, NP / 4, SEED3);
+			kid_pause(&k, ok);
+			ok = check(p, 0, NP / 2, SEED3);
+			ok &= check(page(p, NP / 2), NP / 2, NP / 2, SEED2);
+			ok &= check(q, 0, NP / 4, SEED3);
+			ok &= check(page(q, NP / 4), NP / 4, NP - NP / 4, SEED);
+			ok &= !munmap(i ? p : q, bytes(NP));
+			kid_pause(&k, ok);
+			/* By now nobody else has the pages. */
+			ok = shake(self, i ? q : p, NP);
+			if (i) {
+				ok &= check(q, 0, NP / 4, SEED3);
+				ok &= check(page(q, NP / 4), NP / 4,
+					    NP - NP / 4, SEED);
+			} else {
+				ok &= check(p, 0, NP / 2, SEED3);
+				ok &= check(page(p, NP / 2), NP / 2, NP / 2,
+					    SEED2);
+			}
+			kid_exit(ok);
+		}
+		ASSERT_GT(k.pid, 0);
+		ASSERT_TRUE(kid_paused(&k));
+		ASSERT_EQ(mprotect(page(p, 2), bytes(2), PROT_READ), 0);
+		ASSERT_TRUE(check(p, 0, NP, SEED2));
+		ASSERT_TRUE(check(q, 0, NP, SEED));
+		ASSERT_EQ(mprotect(page(p, 2), bytes(2),
+				   PROT_READ | PROT_WRITE), 0);
+
+		ASSERT_EQ(munmap(i ? q : p, bytes(NP)), 0);
+		kid_go(&k);
+		ASSERT_TRUE(kid_paused(&k));
+		if (i) {
+			ASSERT_TRUE(check(p, 0, NP, SEED2));
+			/* Once more from the same source. */
+			ASSERT_EQ(mremap(p, bytes(NP), bytes(NP),
+					 MREMAP_MAYMOVE | MREMAP_FIXED |
+					 MREMAP_DONTUNMAP, r), r);
+			ASSERT_TRUE(check_zero(p, NP));
+			ASSERT_TRUE(check(r, 0, NP, SEED2));
+			ASSERT_EQ(munmap(r, bytes(NP)), 0);
+			ASSERT_EQ(munmap(p, bytes(NP)), 0);
+		} else {
+			ASSERT_TRUE(check(q, 0, NP, SEED));
+			ASSERT_EQ(munmap(q, bytes(NP)), 0);
+		}
+		ASSERT_TRUE(kid_finish(&k));
+	}
+}
+
+/* The parent moves what it shares with its child. */
+LAZY_TEST(mremap_fork)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED), *q = slot(self, 1);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP, SEED);
+		ok &= mremap(p, bytes(NP), bytes(NP), MREMAP_MAYMOVE |
+			     MREMAP_FIXED, page(q, NP)) == page(q, NP);
+		ok &= check(page(q, NP), 0, NP, SEED);
+		kid_pause(&k, ok);
+		ok = check(page(q, NP), 0, NP, SEED);
+		fill(page(q, NP), 0, NP, SEED2);
+		kid_exit(shake(self, page(q, NP), NP) &&
+			 check(page(q, NP), 0, NP, SEED2) && ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_EQ(mremap(p, bytes(NP), bytes(NP),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+	if (self->numa)
+		ASSERT_TRUE(migrate_to(0, q, NP, self->node[1],
+				       MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), q, k.pid, p, NP), NP);
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	if (self->numa)
+		ASSERT_TRUE(migrate_to(0, q, NP, self->node[0],
+				       MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), q, k.pid, page(q, NP), NP), NP);
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+}
+
+/* === Growth === */
+
+LAZY_TEST(grow_down)
+{
+	const unsigned int start = 4;
+	char *p = slot(self, 4);
+	struct kid k;
+
+	/* Room to grow, with the gap that the kernel wants below a stack. */
+	ASSERT_EQ(munmap(slot(self, 0), bytes(4 * SLOT_PAGES)), 0);
+	ASSERT_EQ(mmap(p, bytes(start), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN,
+		       -1, 0), p);
+	fill(p, NP, start, SEED);
+	begin();
+	for (unsigned int i = 1; i <= NP / 2; i++)
+		fill_page(p - bytes(i), SEED, NP - i);
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_LONE);
+	p -= bytes(NP / 2);
+	EXPECT_EQ(count_vmas(p, NP / 2 + start), 1);
+	ASSERT_TRUE(check(p, NP / 2, NP / 2 + start, SEED));
+	ASSERT_TRUE(shake(self, p, NP / 2 + start));
+	ASSERT_TRUE(check(p, NP / 2, NP / 2 + start, SEED));
+
+	/* Both go on, each for itself. */
+	window(self);
+	if (kid_spawn(&k)) {
+		bool ok = check(p, NP / 2, NP / 2 + start, SEED);
+
+		for (unsigned int i = 1; i <= NP / 4; i++)
+			fill_page(p - bytes(i), SEED2, NP / 2 - i);
+		kid_pause(&k, ok);
+		ok = check(p, NP / 2, NP / 2 + start, SEED);
+		p -= bytes(NP / 4);
+		ok &= check(p, NP / 4, NP / 4, SEED2);
+		ok &= count_vmas(p, NP - NP / 4) == 1;
+		ok &= shake(self, p, NP / 4);
+		kid_exit(ok && check(p, NP / 4, NP / 4, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	for (unsigned int i = 1; i <= NP / 2; i++)
+		fill_page(p - bytes(i), SEED3, NP / 2 - i);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_UPGRADED(EV_FORK, 1);
+	ASSERT_TRUE(check(p, NP / 2, NP / 2 + start, SEED));
+	p -= bytes(NP / 2);
+	ASSERT_TRUE(check(p, 0, NP / 2, SEED3));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, p, NP + start));
+	ASSERT_TRUE(check(p, 0, NP / 2, SEED3));
+	ASSERT_TRUE(check(page(p, NP / 2), NP / 2, NP / 2 + start, SEED));
+}
+
+static bool brk_is(char *end)
+{
+	return !brk(end) && sbrk(0) == end;
+}
+
+/* Each level has a page on the stack; the deepest one forks. */
+static bool recurse(unsigned int depth, pid_t *pid)
+{
+	char *buf = alloca(psize());
+	bool ok = true;
+
+	fill_page(buf, SEED, depth);
+	if (depth < NP)
+		ok = recurse(depth + 1, pid);
+	else
+		*pid = fork();
+	ok &= check_page(buf, SEED, depth);
+	/* What follows on the way up is the child's or the parent's own. */
+	fill_page(buf, *pid ? SEED2 : SEED3, depth);
+	return ok & check_page(buf, *pid ? SEED2 : SEED3, depth);
+}
+
+LAZY_TEST(grow_stack)
+{
+	struct kid k;
+
+	begin();
+	if (kid_spawn(&k)) {
+		pid_t pid = -1;
+		bool ok;
+
+		ok = recurse(0, &pid);
+		if (!pid)
+			kid_exit(ok);
+		kid_exit(ok && pid > 0 && reap(pid));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+	/* The child's stack was lone, and then the grandchild's. */
+	EXPECT_EVENTS(EV_FORK, 1, variant->action);
+	EXPECT_FOUNDED(2);
+}
+
+LAZY_TEST(grow_brk)
+{
+	struct kid k;
+
+	begin();
+	if (kid_spawn(&k)) {
+		/* No malloc() may come between. */
+		unsigned long brk = (unsigned long)sbrk(0);
+		char *p = (char *)((brk + psize() - 1) & ~(psize() - 1ul));
+		bool ok = brk_is(p);
+		struct kid k2;
+
+		for (unsigned int i = 0; i < NP; i += NP / 4) {
+			ok &= brk_is(page(p, i + NP / 4));
+			fill(page(p, i), i, NP / 4, SEED);
+			ok &= count_vmas(p, i + NP / 4) == 1;
+		}
+		ok &= check(p, 0, NP, SEED);
+		if (kid_spawn(&k2)) {
+			ok = brk_is(page(p, 2 * NP));
+			fill(page(p, NP), 0, NP, SEED2);
+			ok &= check(p, 0, NP, SEED);
+			kid_pause(&k2, ok);
+			ok = check(p, 0, NP, SEED);
+			ok &= check(page(p, NP), 0, NP, SEED2);
+			kid_exit(ok);
+		}
+		ok &= k2.pid > 0 && kid_paused(&k2);
+		ok &= brk_is(page(p, NP / 2));
+		ok &= brk_is(page(p, NP));
+		ok &= check(p, 0, NP / 2, SEED);
+		ok &= check_zero(page(p, NP / 2), NP / 2);
+		ok &= kid_finish(&k2);
+		ok &= shake(self, p, NP / 2);
+		kid_exit(ok && check(p, 0, NP / 2, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+}
+
+/* === Swap === */
+
+LAZY_TEST(swap_alone)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	ASSERT_NE(p, NULL);
+	begin();
+	for (unsigned int i = 0; i < 3; i++) {
+		ASSERT_TRUE(swap_out(p, NP));
+		EXPECT_EQ(count_present(getpid(), p, NP), 0);
+		ASSERT_TRUE(check(p, 0, NP, SEED + i));
+		EXPECT_EQ(count_present(getpid(), p, NP), NP);
+		/* Clean in the swap cache, or written to again. */
+		if (i)
+			ASSERT_TRUE(swap_out(p, NP));
+		fill(p, 0, NP, SEED + i + 1);
+	}
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	EXPECT_NO_EVENTS(EV_LONE);
+	ASSERT_TRUE(swap_out(p, NP));
+	EXPECT_LONE_IF(variant->setup, p, NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED + 3));
+}
+
+/* Swapped out before the fork, so that it is entries that are shared. */
+LAZY_TEST(swap_then_fork)
+{
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	for (unsigned int i = 0; i < 3; i++) {
+		char *p = map_filled(slot(self, i), NP, SEED + i);
+
+		ASSERT_NE(p, NULL);
+		ASSERT_TRUE(swap_out(p, NP));
+		/* Half of the last one's is in the swap cache, and mapped. */
+		if (i == 2)
+			ASSERT_TRUE(check(p, 0, NP / 2, SEED + i));
+	}
+
+	begin();
+	for (unsigned int i = 0; i < 3; i++) {
+		char *p = slot(self, i);
+		struct kid k;
+
+		window(self);
+		if (kid_spawn(&k)) {
+			bool ok = true;
+
+			kid_pause(&k, true);
+			/* i == 0: the child is the first to swap in. */
+			ok &= check(p, 0, NP, SEED + i);
+			fill(p, 0, NP / 2, SEED3);
+			kid_pause(&k, ok);
+			ok = check(p, 0, NP / 2, SEED3);
+			ok &= check(page(p, NP / 2), NP / 2, NP / 2, SEED + i);
+			/* The first half is the child's alone. */
+			ok &= swap_out(p, NP / 2);
+			ok &= check(p, 0, NP / 2, SEED3);
+			kid_exit(ok);
+		}
+		ASSERT_GT(k.pid, 0);
+		ASSERT_TRUE(kid_paused(&k));
+		EXPECT_EVENTS(EV_FORK, 1, variant->setup && (!i || variant->action));
+		if (i)
+			ASSERT_TRUE(check(p, 0, NP, SEED + i));
+		if (i == 1)
+			fill(p, 0, NP, SEED2);
+		kid_go(&k);
+		ASSERT_TRUE(kid_paused(&k));
+		ASSERT_TRUE(check(p, 0, NP, i == 1 ? SEED2 : SEED + i));
+		ASSERT_TRUE(kid_finish(&k));
+		ASSERT_TRUE(swap_out(p, NP));
+		ASSERT_TRUE(check(p, 0, NP, i == 1 ? SEED2 : SEED + i));
+	}
+}
+
+/* The child's own copies of shared pages, and then what is left to the parent. */
+LAZY_TEST(fork_then_swap)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	struct kid k;
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	ASSERT_NE(p, NULL);
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		fill(p, 0, NP, SEED2);
+		ok &= swap_out(p, NP);
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP, SEED2);
+		ok &= swap_out(p, NP);
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP, SEED2);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_UPGRADED(EV_FORK, 1);
+	EXPECT_EQ(count_swapped(k.pid, p, NP), NP);
+	EXPECT_EQ(count_swapped(getpid(), p, NP), 0);
+	ASSERT_TRUE(swap_out(p, NP));
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/* The swap cache may name a VMA of a process that is gone. */
+LAZY_TEST(swap_parent_exits)
+{
+	char *p = slot(self, 0);
+	pid_t middle;
+	struct kid k;
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	ASSERT_TRUE(kid_prepare(&k));
+	begin();
+	middle = fork();
+	if (!middle) {
+		bool ok = map_filled(p, NP, SEED) && swap_out(p, NP);
+
+		/* A quarter is in the swap cache, and mapped. */
+		ok &= check(p, 0, NP / 4, SEED);
+		if (fork())
+			_exit(!ok);
+		kid_is_me(&k);
+		kid_pause(&k, ok);
+		ok = check(page(p, NP / 4), NP / 4, NP / 4, SEED);
+		fill(page(p, NP / 2), NP / 2, NP / 4, SEED2);
+		/* The last quarter is only entries: leave it so. */
+		ok &= shake(self, p, NP - NP / 4);
+		ok &= check(p, 0, NP / 2, SEED);
+		ok &= check(page(p, NP / 2), NP / 2, NP / 4, SEED2);
+		ok &= check(page(p, NP - NP / 4), NP - NP / 4, NP / 4, SEED);
+		ok &= shake(self, p, NP);
+		ok &= check(page(p, NP - NP / 4), NP - NP / 4, NP / 4, SEED);
+		kid_exit(ok);
+	}
+	ASSERT_GT(middle, 0);
+	kid_is_child(&k, -1);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(reap(middle));
+	EXPECT_EVENTS(EV_RETIRED, 1, variant->action);
+	kid_go(&k);
+	ASSERT_TRUE(reap(-1));
+}
+
+/* Parts of what is swapped out are split off, moved, unmapped. */
+LAZY_TEST(swap_then_split)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED), *q = slot(self, 1);
+	const unsigned int n = NP / 4;
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(swap_out(p, NP));
+	begin();
+	ASSERT_EQ(mprotect(page(p, n), bytes(2 * n), PROT_READ), 0);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_EQ(count_swapped(getpid(), p, NP), NP);
+	ASSERT_TRUE(check(page(p, n), n, n, SEED));
+	ASSERT_EQ(mremap(page(p, 3 * n), bytes(n), bytes(n),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+	EXPECT_EQ(count_swapped(getpid(), q, n), n);
+	ASSERT_TRUE(check(q, 3 * n, n, SEED));
+	ASSERT_TRUE(swap_out(page(p, n), n));
+	ASSERT_TRUE(swap_out(q, n));
+	ASSERT_EQ(mprotect(page(p, n), bytes(2 * n), PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(count_vmas(p, NP), 1);
+	ASSERT_EQ(munmap(p, bytes(n)), 0);
+	ASSERT_TRUE(check(page(p, n), n, 2 * n, SEED));
+	ASSERT_TRUE(check(q, 3 * n, n, SEED));
+	ASSERT_TRUE(shake(self, page(p, n), 2 * n));
+	ASSERT_TRUE(check(page(p, n), n, 2 * n, SEED));
+}
+
+/* A memory cgroup of its own. Returns a reason why not, or NULL. */
+static const char *cgroup_enter(FIXTURE_DATA(anon_vma) * self)
+{
+	char path[256], buf[256] = "";
+	FILE *f;
+
+	strcpy(self->cgroup_root, "/sys/fs/cgroup");
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK)) {
+		strcpy(self->cgroup_root, "/tmp/anon_vma_lazy.XXXXXX");
+		if (!mkdtemp(self->cgroup_root)) {
+			strcpy(self->cgroup_root, "/anon_vma_lazy.XXXXXX");
+			if (!mkdtemp(self->cgroup_root))
+				return "no place to mount cgroup2";
+		}
+		if (mount("none", self->cgroup_root, "cgroup2", 0, NULL)) {
+			rmdir(self->cgroup_root);
+			return "no cgroup2";
+		}
+		self->cgroup_mounted = true;
+	}
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control",
+		 self->cgroup_root);
+	f = fopen(path, "r");
+	if (!f || !fgets(buf, sizeof(buf), f) || !strstr(buf, "memory")) {
+		if (write_string(path, "+memory")) {
+			if (f)
+				fclose(f);
+			return "no memory controller in cgroup2";
+		}
+		self->cgroup_enabled = true;
+	}
+	if (f)
+		fclose(f);
+	snprintf(self->cgroup, sizeof(self->cgroup), "%s/anon_vma_lazy.%d",
+		 self->cgroup_root, getpid());
+	if (mkdir(self->cgroup, 0755)) {
+		*self->cgroup = '\0';
+		return "no cgroup could be made";
+	}
+	snprintf(path, sizeof(path), "%s/cgroup.procs", self->cgroup);
+	if (write_string(path, "0"))
+		return "the cgroup cannot be entered";
+	snprintf(path, sizeof(path), "%s/memory.reclaim", self->cgroup);
+	if (access(path, W_OK))
+		return "no memory.reclaim";
+	return NULL;
+}
+
+static void cgroup_reclaim(FIXTURE_DATA(anon_vma) * self, size_t size)
+{
+	char path[256], buf[64];
+
+	snprintf(path, sizeof(path), "%s/memory.reclaim", self->cgroup);
+	snprintf(buf, sizeof(buf), "%zu swappiness=max", size);
+	if (write_string(path, buf) == -EINVAL) {
+		snprintf(buf, sizeof(buf), "%zu", size);
+		write_string(path, buf);
+	}
+}
+
+/*
+ * Reclaim proper, of pages that several processes have mapped: it has to find
+ * all of their page table entries, or it cannot have the page.
+ */
+LAZY_TEST(swap_shared)
+{
+	char *p = slot(self, 0);
+	unsigned int swapped = 0;
+	const char *reason;
+	struct kid k[3];
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	reason = cgroup_enter(self);
+	if (reason)
+		SKIP(return, "%s", reason);
+	ASSERT_NE(map_filled(p, NP, SEED), NULL);
+	begin();
+	for (unsigned int i = 0; i < 3; i++) {
+		if (kid_spawn(&k[i])) {
+			bool ok = check(p, 0, NP, SEED);
+
+			/* The last one has no part in the last quarter. */
+			if (i == 2)
+				ok &= !munmap(page(p, NP - NP / 4),
+					      bytes(NP / 4));
+			kid_pause(&k[i], ok);
+			ok = check(p, 0, NP - NP / 4, SEED);
+			fill(p, 0, NP / (i + 2), SEED2 + i);
+			kid_pause(&k[i], ok);
+			kid_exit(check(p, 0, NP / (i + 2), SEED2 + i));
+		}
+		ASSERT_GT(k[i].pid, 0);
+		ASSERT_TRUE(kid_paused(&k[i]));
+	}
+	EXPECT_UPGRADED(EV_FORK, 1);
+
+	for (unsigned int try = 0; try < TRIES && swapped < NP; try++) {
+		cgroup_reclaim(self, bytes(4 * NP));
+		swapped = count_swapped(getpid(), p, NP);
+	}
+	EXPECT_EQ(swapped, NP);
+	EXPECT_EQ(count_swapped(k[0].pid, p, NP), NP);
+	EXPECT_EQ(count_swapped(k[1].pid, p, NP), NP);
+	EXPECT_EQ(count_swapped(k[2].pid, p, NP), NP - NP / 4);
+
+	for (unsigned int i = 0; i < 3; i++) {
+		kid_go(&k[i]);
+		ASSERT_TRUE(kid_paused(&k[i]));
+	}
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	for (unsigned int i = 0; i < 3; i++)
+		ASSERT_TRUE(kid_finish(&k[i]));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/* Pages come back while nobody asks for them. */
+LAZY_TEST(swap_off)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map_filled(slot(self, 1), NP, SEED2);
+	struct kid k;
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	ASSERT_TRUE(swap_out(p, NP));
+	ASSERT_TRUE(swap_out(q, NP));
+	begin();
+	ASSERT_EQ(madvise(p, bytes(NP), MADV_DONTFORK), 0);
+	if (kid_spawn(&k)) {
+		kid_pause(&k, true);
+		kid_exit(count_swapped(getpid(), q, NP) == 0 &&
+			 check(q, 0, NP, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_EQ(count_swapped(k.pid, q, NP), NP);
+	if (swapoff(self->swap_dev))
+		SKIP(kid_finish(&k); return, "swapoff: %s", strerror(errno));
+	self->swapped_off = true;
+	EXPECT_EQ(count_present(getpid(), p, NP), NP);
+	EXPECT_EQ(count_present(getpid(), q, NP), NP);
+	EXPECT_EQ(count_same(getpid(), q, k.pid, q, NP), NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check(q, 0, NP, SEED2));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_EQ(swapon(self->swap_dev, 0), 0);
+	self->swapped_off = false;
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check(q, 0, NP, SEED2));
+}
+
+/* === Migration === */
+
+LAZY_TEST(migrate_alone)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	uint64_t pfn[NP], pfn2[NP];
+
+	if (!self->numa)
+		SKIP(return, NO_NUMA);
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE));
+	begin();
+	for (unsigned int i = 1; i < 6; i++) {
+		get_pfns(p, NP, pfn);
+		ASSERT_TRUE(migrate_to(0, p, NP, self->node[i & 1],
+				       MPOL_MF_MOVE));
+		get_pfns(p, NP, pfn2);
+		for (unsigned int j = 0; j < NP; j++)
+			EXPECT_NE(pfn[j], pfn2[j]);
+		ASSERT_TRUE(check(p, 0, NP, SEED + i - 1));
+		fill(p, 0, NP, SEED + i);
+	}
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	EXPECT_NO_EVENTS(EV_LONE);
+	EXPECT_LONE_IF(variant->setup, p, NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED + 5));
+}
+
+LAZY_TEST(migrate_shared)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	void *pages[NP];
+	int status[NP];
+	int nodes[NP];
+	struct kid k;
+
+	if (!self->numa)
+		SKIP(return, NO_NUMA);
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE));
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP, SEED);
+		ok &= migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE_ALL);
+		ok &= check(p, 0, NP, SEED);
+		kid_pause(&k, ok);
+		fill(p, 0, NP / 2, SEED2);
+		/* Now there are pages of its own, and shared ones. */
+		ok &= migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE_ALL);
+		ok &= check(p, 0, NP / 2, SEED2);
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP / 2, SEED2);
+		kid_exit(ok && check(page(p, NP / 2), NP / 2, NP / 2, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_UPGRADED(EV_FORK, 1);
+
+	/* What somebody else has mapped too is not for MPOL_MF_MOVE. */
+	for (unsigned int i = 0; i < NP; i++) {
+		pages[i] = page(p, i);
+		nodes[i] = self->node[1];
+	}
+	ASSERT_GE(sys_move_pages(0, NP, pages, nodes, status, MPOL_MF_MOVE), 0);
+	for (unsigned int i = 0; i < NP; i++)
+		EXPECT_EQ(status[i], -EACCES);
+
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP), NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_EQ(count_on_node(0, p, NP, self->node[0]), NP);
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP), NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_EQ(count_on_node(0, p, NP / 2, self->node[0]), NP / 2);
+	EXPECT_EQ(count_on_node(0, page(p, NP / 2), NP / 2, self->node[1]),
+		  NP / 2);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+
+	/* And on the other's behalf. */
+	ASSERT_TRUE(migrate_to(k.pid, p, NP, self->node[0], MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP), NP / 2);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+static long sys_mbind(char *p, size_t len, int mode, int node, int flags)
+{
+	unsigned long mask[16] = { 0 };
+
+	if (node >= 0)
+		mask[node / (8 * sizeof(long))] |= 1ul << node % (8 * sizeof(long));
+	return syscall(__NR_mbind, p, len, mode, mask, sizeof(mask) * 8, flags);
+}
+
+LAZY_TEST(migrate_mbind)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map_filled(slot(self, 1), NP, SEED2);
+	unsigned int there = 0;
+
+	if (!self->numa)
+		SKIP(return, NO_NUMA);
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE));
+	ASSERT_TRUE(migrate_to(0, q, NP, self->node[0], MPOL_MF_MOVE));
+	begin();
+	/* All of a VMA is given a policy, which leaves it lone, ... */
+	for (unsigned int i = 0; i < TRIES && there < NP; i++) {
+		sys_mbind(p, bytes(NP), MPOL_BIND, self->node[1], MPOL_MF_MOVE);
+		there = count_on_node(0, p, NP, self->node[1]);
+	}
+	EXPECT_EQ(there, NP);
+	EXPECT_NO_EVENTS(EV_VMA);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	/* ... or a part, which splits it. */
+	there = 0;
+	for (unsigned int i = 0; i < TRIES && there < NP / 2; i++) {
+		sys_mbind(page(q, NP / 4), bytes(NP / 2), MPOL_BIND,
+			  self->node[1], MPOL_MF_MOVE | MPOL_MF_STRICT);
+		there = count_on_node(0, page(q, NP / 4), NP / 2,
+				      self->node[1]);
+	}
+	EXPECT_EQ(there, NP / 2);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_EQ(count_vmas(q, NP), 3);
+	EXPECT_EQ(count_on_node(0, q, NP / 4, self->node[0]), NP / 4);
+	ASSERT_TRUE(check(q, 0, NP, SEED2));
+	ASSERT_EQ(sys_mbind(q, bytes(NP), MPOL_DEFAULT, -1, 0), 0);
+	EXPECT_EQ(count_vmas(q, NP), 1);
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(q, 0, NP, SEED2));
+	EXPECT_LONE_IF(variant->setup, p, NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/* All pages of a process at once, with its stack, heap and program. */
+LAZY_TEST(migrate_process)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	struct kid k;
+
+	if (!self->numa)
+		SKIP(return, NO_NUMA);
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE));
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		fill(p, 0, NP / 2, SEED2);
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP / 2, SEED2);
+		ok &= check(page(p, NP / 2), NP / 2, NP / 2, SEED);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	for (unsigned int i = 1; i < 5; i++) {
+		unsigned long from[16] = { 0 }, to[16] = { 0 };
+		unsigned int bits = 8 * sizeof(long), there = 0;
+		int a = self->node[!(i & 1)], b = self->node[i & 1];
+
+		from[a / bits] |= 1ul << a % bits;
+		to[b / bits] |= 1ul << b % bits;
+		/* Alternately the child, whose own half it is, and all. */
+		for (unsigned int t = 0; t < TRIES && there < NP / 2; t++) {
+			ASSERT_GE(syscall(__NR_migrate_pages, k.pid,
+					  sizeof(from) * 8, from, to), 0);
+			there = count_on_node(k.pid, p, NP / 2, b);
+		}
+		EXPECT_EQ(there, NP / 2);
+		ASSERT_TRUE(check(p, 0, NP, SEED));
+	}
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/* After a split, a move and a merge, and over the borders of VMAs. */
+LAZY_TEST(migrate_after)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED), *q = slot(self, 1);
+	struct kid k;
+
+	if (!self->numa)
+		SKIP(return, NO_NUMA);
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE));
+	begin();
+	ASSERT_EQ(mprotect(page(p, NP / 4), bytes(NP / 4), PROT_READ), 0);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	ASSERT_TRUE(migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_EQ(mremap(page(p, NP / 2), bytes(NP / 2), bytes(NP / 2),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+	ASSERT_TRUE(migrate_to(0, p, NP / 2, self->node[0], MPOL_MF_MOVE));
+	ASSERT_TRUE(migrate_to(0, q, NP / 2, self->node[0], MPOL_MF_MOVE));
+	ASSERT_TRUE(check(p, 0, NP / 2, SEED));
+	ASSERT_TRUE(check(q, NP / 2, NP / 2, SEED));
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP / 2, SEED);
+
+		kid_pause(&k, ok);
+		ok = check(p, 0, NP / 2, SEED);
+		kid_exit(ok && check(q, NP / 2, NP / 2, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_EQ(mprotect(page(p, NP / 4), bytes(NP / 4),
+			   PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(migrate_to(0, p, NP / 2, self->node[1], MPOL_MF_MOVE_ALL));
+	ASSERT_TRUE(migrate_to(0, q, NP / 2, self->node[1], MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP / 2), NP / 2);
+	EXPECT_EQ(count_same(getpid(), q, k.pid, q, NP / 2), NP / 2);
+	ASSERT_TRUE(check(p, 0, NP / 2, SEED));
+	ASSERT_TRUE(check(q, NP / 2, NP / 2, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(migrate_to(0, p, NP / 2, self->node[0], MPOL_MF_MOVE));
+	ASSERT_TRUE(check(p, 0, NP / 2, SEED));
+	ASSERT_TRUE(check(q, NP / 2, NP / 2, SEED));
+}
+
+/* Compaction takes what it likes; contents are all there is to see. */
+LAZY_TEST(migrate_compact)
+{
+	char *p = map_filled(slot(self, 0), MAX_PAGES, SEED);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	/* Holes, for compaction to have a reason. */
+	for (unsigned int i = 0; i < MAX_PAGES; i += 3)
+		ASSERT_EQ(madvise(page(p, i), psize(), MADV_DONTNEED), 0);
+	begin();
+	if (write_string("/proc/sys/vm/compact_memory", "1"))
+		SKIP(return, "no compaction");
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	for (unsigned int i = 1; i < MAX_PAGES; i += 1 + (i % 3 == 2))
+		ASSERT_TRUE(check_page(page(p, i), SEED, i));
+	if (kid_spawn(&k)) {
+		bool ok = true;
+
+		kid_pause(&k, true);
+		for (unsigned int i = 1; i < MAX_PAGES; i += 1 + (i % 3 == 2))
+			ok &= check_page(page(p, i), SEED, i);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	write_string("/proc/sys/vm/compact_memory", "1");
+	for (unsigned int i = 1; i < MAX_PAGES; i += 1 + (i % 3 == 2))
+		ASSERT_TRUE(check_page(page(p, i), SEED, i));
+	ASSERT_TRUE(kid_finish(&k));
+}
+
+/* === Transparent huge pages === */
+
+/*
+ * A place for a huge page, in a VMA that starts and ends with it (as long as @i
+ * is odd). Returns NULL if none was to be had when it was filled.
+ */
+static char *map_thp(FIXTURE_DATA(anon_vma) * self, unsigned int i, uint64_t seed)
+{
+	unsigned int n = self->pmd_size / psize();
+	char *p = self->arena + i * self->pmd_size;
+
+	if (!map(p, n) || madvise(p, self->pmd_size, MADV_HUGEPAGE))
+		return NULL;
+	fill(p, 0, n, seed);
+	return check_huge_anon(p, self->pmd_size, 1, self->pmd_size) ? p : NULL;
+}
+
+/* Returns why there can be no test of huge pages, or NULL. */
+static const char *no_thp(FIXTURE_DATA(anon_vma) * self)
+{
+	if (!thp_is_enabled() || !self->pmd_size)
+		return "no transparent huge pages";
+	if (self->pmd_size > MAX_PAGES * (size_t)psize() ||
+	    self->pmd_size * 8 > self->arena_size)
+		return "huge pages are too large";
+	return NULL;
+}
+
+LAZY_TEST(thp_fault)
+{
+	const unsigned int n = self->pmd_size / psize();
+	char *p;
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	begin();
+	p = map_thp(self, 1, SEED);
+	if (!p)
+		SKIP(return, NO_THP);
+	EXPECT_FOUNDED(1);
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	EXPECT_LONE_IF(variant->action, p, n);
+	ASSERT_TRUE(check(p, 0, n, SEED));
+}
+
+/* A part of a huge page goes, the rest of it stays. */
+LAZY_TEST(thp_munmap)
+{
+	const unsigned int n = self->pmd_size / psize();
+	char *p[3];
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	for (unsigned int i = 0; i < 3; i++) {
+		p[i] = map_thp(self, 2 * i + 1, SEED + i);
+		if (!p[i])
+			SKIP(return, NO_THP);
+	}
+	begin();
+	for (unsigned int i = 0; i < 3; i++) {
+		/* The end, the start, the middle. */
+		unsigned int from = i == 1 ? 0 : i ? n / 4 : n / 2;
+		unsigned int end = from + n / 2;
+
+		window(self);
+		ASSERT_EQ(munmap(page(p[i], from), bytes(n / 2)), 0);
+		EXPECT_UPGRADED(EV_VMA, 1);
+		for (unsigned int j = 0; j < 2; j++) {
+			ASSERT_TRUE(check(p[i], 0, from, SEED + i));
+			ASSERT_TRUE(check(page(p[i], end), end, n - end,
+					  SEED + i));
+			if (from)
+				ASSERT_TRUE(shake(self, p[i], from));
+			if (end < n)
+				ASSERT_TRUE(shake(self, page(p[i], end),
+						  n - end));
+		}
+		ASSERT_TRUE(check(p[i], 0, from, SEED + i));
+		ASSERT_TRUE(check(page(p[i], end), end, n - end, SEED + i));
+	}
+}
+
+/* One folio in three VMAs. */
+LAZY_TEST(thp_mprotect)
+{
+	const unsigned int n = self->pmd_size / psize();
+	char *p;
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	p = map_thp(self, 1, SEED);
+	if (!p)
+		SKIP(return, NO_THP);
+	begin();
+	ASSERT_EQ(mprotect(page(p, n / 4), bytes(n / 2), PROT_READ), 0);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_EQ(count_vmas(p, n), 3);
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	if (self->numa) {
+		ASSERT_TRUE(migrate_to(0, p, n, self->node[1], MPOL_MF_MOVE));
+		ASSERT_TRUE(check(p, 0, n, SEED));
+	}
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_EQ(mprotect(page(p, n / 4), bytes(n / 2),
+			   PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(count_vmas(p, n), 1);
+	fill(p, 0, n, SEED2);
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED2));
+}
+
+LAZY_TEST(thp_fork)
+{
+	const unsigned int n = self->pmd_size / psize();
+	static uint64_t seed[MAX_PAGES];
+	struct kid k;
+	char *p;
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	p = map_thp(self, 1, SEED);
+	if (!p)
+		SKIP(return, NO_THP);
+	for (unsigned int i = 0; i < n; i++)
+		seed[i] = SEED;
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check_seeds(p, seed, n);
+
+		kid_pause(&k, ok);
+		for (unsigned int i = 0; i < n; i += 7)
+			set_page(p, seed, i, SEED2);
+		kid_pause(&k, check_seeds(p, seed, n));
+		ok = check_seeds(p, seed, n);
+		ok &= !munmap(page(p, n / 2), bytes(n / 2));
+		kid_pause(&k, ok);
+		kid_exit(check_seeds(p, seed, n / 2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_UPGRADED(EV_FORK, 1);
+	if (self->numa)
+		ASSERT_TRUE(migrate_to(0, p, n, self->node[1],
+				       MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, n), n);
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check_seeds(p, seed, n));
+	if (self->numa)
+		ASSERT_TRUE(migrate_to(0, p, n, self->node[0],
+				       MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, n), n - (n + 6) / 7);
+	for (unsigned int i = 0; i < n; i += 5)
+		set_page(p, seed, i, SEED3);
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check_seeds(p, seed, n));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check_seeds(p, seed, n));
+}
+
+static bool collapse(char *p, size_t size)
+{
+	for (unsigned int i = 0; i < TRIES; i++) {
+		if (i)
+			usleep(1000);
+		if (!madvise(p, size, MADV_COLLAPSE))
+			return true;
+		if (errno != EAGAIN && errno != EBUSY && errno != ENOMEM)
+			break;
+	}
+	return false;
+}
+
+/* Small pages become a huge one; those of a child that it shares, too. */
+LAZY_TEST(thp_collapse)
+{
+	const unsigned int n = self->pmd_size / psize();
+	struct kid k;
+	char *p;
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	p = self->arena + self->pmd_size;
+	ASSERT_NE(map(p, n), NULL);
+	ASSERT_EQ(madvise(p, self->pmd_size, MADV_NOHUGEPAGE), 0);
+	fill(p, 0, n, SEED);
+	ASSERT_EQ(madvise(p, self->pmd_size, MADV_HUGEPAGE), 0);
+	begin();
+	if (!collapse(p, self->pmd_size))
+		SKIP(return, "MADV_COLLAPSE: %s", strerror(errno));
+	EXPECT_TRUE(check_huge_anon(p, self->pmd_size, 1, self->pmd_size));
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	EXPECT_LONE_IF(variant->setup, p, n);
+
+	if (kid_spawn(&k)) {
+		bool ok;
+
+		fill(p, 0, n / 2, SEED2);
+		kid_pause(&k, true);
+		/* Half of it its own, and half its parent's. */
+		ok = collapse(p, self->pmd_size);
+		ok &= check_huge_anon(p, self->pmd_size, 1, self->pmd_size);
+		ok &= check(p, 0, n / 2, SEED2);
+		ok &= check(page(p, n / 2), n / 2, n / 2, SEED);
+		ok &= shake(self, p, n);
+		kid_pause(&k, ok);
+		ok = check(p, 0, n / 2, SEED2);
+		kid_exit(ok && check(page(p, n / 2), n / 2, n / 2, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	EXPECT_TRUE(collapse(p, self->pmd_size));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+}
+
+LAZY_TEST(thp_swap)
+{
+	const unsigned int n = self->pmd_size / psize();
+	struct kid k;
+	char *p, *q;
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	p = map_thp(self, 1, SEED);
+	if (!p)
+		SKIP(return, NO_THP);
+	q = map_thp(self, 3, SEED2);
+	if (!q)
+		SKIP(return, NO_THP);
+	begin();
+	ASSERT_TRUE(swap_out(p, n));
+	/* A part of one, so that it has to be split. */
+	ASSERT_TRUE(swap_out(page(q, n / 4), n / 2));
+	EXPECT_EQ(count_present(getpid(), q, n), n / 2);
+	EXPECT_NO_EVENTS(EV_VMA);
+	ASSERT_TRUE(check(p, 0, n / 2, SEED));
+	ASSERT_TRUE(check(q, 0, n / 2, SEED2));
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, n, SEED);
+
+		ok &= check(q, 0, n, SEED2);
+		kid_pause(&k, ok);
+		fill(p, 0, n, SEED3);
+		ok = swap_out(p, n);
+		kid_exit(ok && check(p, 0, n, SEED3));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_TRUE(check(q, 0, n, SEED2));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_TRUE(check(q, 0, n, SEED2));
+}
+
+/* By page tables, and by an offset at which it cannot stay huge. */
+LAZY_TEST(thp_mremap)
+{
+	const unsigned int n = self->pmd_size / psize();
+	char *p, *q, *r;
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	p = map_thp(self, 1, SEED);
+	if (!p)
+		SKIP(return, NO_THP);
+	q = self->arena + 3 * self->pmd_size;
+	r = page(self->arena + 5 * self->pmd_size, 3);
+	begin();
+	ASSERT_EQ(mremap(p, self->pmd_size, self->pmd_size,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_TRUE(check_huge_anon(q, self->pmd_size, 1, self->pmd_size));
+	ASSERT_TRUE(check(q, 0, n, SEED));
+	if (self->numa) {
+		ASSERT_TRUE(migrate_to(0, q, n, self->node[1], MPOL_MF_MOVE));
+		ASSERT_TRUE(check(q, 0, n, SEED));
+	}
+	ASSERT_EQ(mremap(q, self->pmd_size, self->pmd_size,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, r), r);
+	ASSERT_TRUE(check(r, 0, n, SEED));
+	ASSERT_TRUE(shake(self, r, n));
+	ASSERT_TRUE(check(r, 0, n, SEED));
+	/* Back to where it was mapped first, but half of it. */
+	ASSERT_EQ(mremap(page(r, n / 2), bytes(n / 2), bytes(n / 2),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, page(p, n / 2)),
+		  page(p, n / 2));
+	ASSERT_TRUE(shake(self, page(p, n / 2), n / 2));
+	ASSERT_TRUE(check(page(p, n / 2), n / 2, n / 2, SEED));
+	ASSERT_TRUE(check(r, 0, n / 2, SEED));
+}
+
+/* Split the folio itself, while a VMA is lone, and when two have it mapped. */
+LAZY_TEST(thp_split)
+{
+	const unsigned int n = self->pmd_size / psize();
+	char *p, *q, cmd[96];
+	struct kid k;
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	if (access(SPLIT_THP, W_OK))
+		SKIP(return, "no " SPLIT_THP);
+	p = map_thp(self, 1, SEED);
+	if (!p)
+		SKIP(return, NO_THP);
+	q = map_thp(self, 3, SEED2);
+	if (!q)
+		SKIP(return, NO_THP);
+	begin();
+	snprintf(cmd, sizeof(cmd), "%d,0x%lx,0x%lx,0", getpid(),
+		 (unsigned long)p, (unsigned long)p + self->pmd_size);
+	ASSERT_EQ(write_string(SPLIT_THP, cmd), 0);
+	EXPECT_TRUE(check_huge_anon(p, self->pmd_size, 0, self->pmd_size));
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	EXPECT_LONE_IF(variant->setup, p, n);
+
+	if (kid_spawn(&k)) {
+		bool ok = check(q, 0, n, SEED2);
+
+		kid_pause(&k, ok);
+		ok = check(q, 0, n, SEED2);
+		fill(q, 0, n / 2, SEED3);
+		ok &= check(q, 0, n / 2, SEED3);
+		kid_exit(ok && check(page(q, n / 2), n / 2, n / 2, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	/* First a split of the VMA, which then has the folio in two. */
+	ASSERT_EQ(mprotect(page(q, n / 2), bytes(n / 2), PROT_READ), 0);
+	snprintf(cmd, sizeof(cmd), "%d,0x%lx,0x%lx,0", getpid(),
+		 (unsigned long)q, (unsigned long)q + self->pmd_size);
+	ASSERT_EQ(write_string(SPLIT_THP, cmd), 0);
+	EXPECT_EQ(count_same(getpid(), q, k.pid, q, n), n);
+	ASSERT_TRUE(check(q, 0, n, SEED2));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, q, n));
+	ASSERT_TRUE(check(q, 0, n, SEED2));
+}
+
+/* Folios of a few pages, over the borders of which VMAs are split. */
+LAZY_TEST(thp_small)
+{
+	static const char path[] = THP("hugepages-64kB/enabled");
+	const unsigned int n = 64;
+	char *p;
+
+	if (access(path, W_OK) || write_string(path, "madvise"))
+		SKIP(return, "no 64 kB folios");
+	p = map(slot(self, 0), n);
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(madvise(p, bytes(n), MADV_HUGEPAGE), 0);
+	fill(p, 0, n, SEED);
+	begin();
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	fill(p, 0, n, SEED);
+	EXPECT_NO_EVENTS(EV_VMA);
+	ASSERT_EQ(mprotect(page(p, 9), bytes(30), PROT_READ), 0);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	ASSERT_EQ(munmap(page(p, 5), bytes(7)), 0);
+	ASSERT_TRUE(shake(self, page(p, 12), n - 12));
+	ASSERT_TRUE(check(p, 0, 5, SEED));
+	ASSERT_TRUE(check(page(p, 12), 12, n - 12, SEED));
+}
+
+/* === KSM === */
+
+static bool ksm_merge(long pages)
+{
+	/* A page has to be found unchanged before it is a candidate. */
+	for (unsigned int i = 0; i < 6; i++) {
+		if (ksm_start())
+			return false;
+		if (ksm_get_self_merging_pages() >= pages)
+			return true;
+	}
+	complain("KSM has merged %ld of %ld pages",
+		 ksm_get_self_merging_pages(), pages);
+	return false;
+}
+
+LAZY_TEST(ksm)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map_filled(slot(self, 1), NP, SEED);
+	char *r = map_filled(slot(self, 2), NP, SEED2);
+	struct kid k;
+
+	if (access(KSM("run"), W_OK) || ksm_get_full_scans() < 0)
+		SKIP(return, "no KSM");
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	ASSERT_NE(r, NULL);
+	write_string(KSM("sleep_millisecs"), "0");
+	write_string(KSM("pages_to_scan"), "1000");
+	begin();
+	if (madvise(p, bytes(NP), MADV_MERGEABLE))
+		SKIP(return, "MADV_MERGEABLE: %s", strerror(errno));
+	ASSERT_EQ(madvise(q, bytes(NP), MADV_MERGEABLE), 0);
+	ASSERT_EQ(madvise(r, bytes(NP), MADV_MERGEABLE), 0);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	ASSERT_TRUE(ksm_merge(2 * NP));
+	/* Pages of p and of q are shared now, though by nobody's fork. */
+	EXPECT_UPGRADED(EV_OTHER, 2);
+	EXPECT_EQ(count_same(getpid(), p, getpid(), q, NP), NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+	ASSERT_TRUE(check(r, 0, NP, SEED2));
+
+	if (self->numa) {
+		ASSERT_TRUE(migrate_to(0, p, NP, self->node[1],
+				       MPOL_MF_MOVE_ALL));
+		EXPECT_EQ(count_same(getpid(), p, getpid(), q, NP), NP);
+		ASSERT_TRUE(migrate_to(0, q, NP, self->node[0],
+				       MPOL_MF_MOVE_ALL));
+		EXPECT_EQ(count_same(getpid(), p, getpid(), q, NP), NP);
+	}
+
+	/* Copies are made for who writes. */
+	fill(q, 0, NP / 2, SEED3);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check(q, 0, NP / 2, SEED3));
+	ASSERT_TRUE(check(page(q, NP / 2), NP / 2, NP / 2, SEED));
+	EXPECT_EQ(count_same(getpid(), p, getpid(), q, NP), NP / 2);
+
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		fill(p, 0, 4, SEED2);
+		kid_pause(&k, ok);
+		ok = check(p, 0, 4, SEED2);
+		ok &= check(page(p, 4), 4, NP - 4, SEED);
+		ok &= check(page(q, NP / 2), NP / 2, NP / 2, SEED);
+		kid_exit(ok && check(r, 0, NP, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_EQ(mprotect(page(p, NP / 4), bytes(NP / 4), PROT_READ), 0);
+	ASSERT_EQ(munmap(page(p, NP - 4), bytes(4)), 0);
+	ASSERT_TRUE(check(p, 0, NP - 4, SEED));
+
+	/* Everybody gets his own again. */
+	ASSERT_EQ(ksm_stop(), 0);
+	EXPECT_EQ(count_same(getpid(), p, getpid(), q, NP), 0);
+	ASSERT_TRUE(check(p, 0, NP - 4, SEED));
+	ASSERT_TRUE(check(q, 0, NP / 2, SEED3));
+	ASSERT_TRUE(check(page(q, NP / 2), NP / 2, NP / 2, SEED));
+	ASSERT_TRUE(check(r, 0, NP, SEED2));
+	ASSERT_TRUE(kid_finish(&k));
+	/* The pages from before the merge, which is what r still has. */
+	ASSERT_TRUE(shake(self, r, NP));
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(q, 0, NP / 2, SEED3));
+	ASSERT_TRUE(check(page(q, NP / 2), NP / 2, NP / 2, SEED));
+	ASSERT_TRUE(check(r, 0, NP, SEED2));
+}
+
+/* KSM remembers pages whose VMA is gone before they ever merged. */
+LAZY_TEST(ksm_gone)
+{
+	char *r = map_filled(slot(self, 2), NP, SEED2);
+	struct kid k;
+
+	ASSERT_NE(r, NULL);
+	if (access(KSM("run"), W_OK) || ksm_get_full_scans() < 0)
+		SKIP(return, "no KSM");
+	write_string(KSM("sleep_millisecs"), "0");
+	write_string(KSM("pages_to_scan"), "1000");
+	/* Without anything to scan ksmd would never come to an end of it. */
+	if (madvise(r, bytes(NP), MADV_MERGEABLE))
+		SKIP(return, "MADV_MERGEABLE: %s", strerror(errno));
+	begin();
+	for (unsigned int round = 0; round < 3; round++) {
+		if (kid_spawn(&k)) {
+			char *p = map_filled(slot(self, 0), NP, SEED);
+			char *q = map_filled(slot(self, 1), NP, SEED);
+			bool ok = p && q;
+
+			ok &= !madvise(p, bytes(NP), MADV_MERGEABLE);
+			ok &= !madvise(q, bytes(NP), MADV_MERGEABLE);
+			ok &= ksm_merge(round ? 2 * NP : 0);
+			if (round == 1)
+				ok &= !munmap(p, bytes(NP));
+			else
+				ok &= check(p, 0, NP, SEED);
+			kid_exit(ok & check(q, 0, NP, SEED));
+		}
+		ASSERT_GT(k.pid, 0);
+		ASSERT_TRUE(kid_end(&k));
+	}
+	ASSERT_EQ(ksm_start(), 0);
+	ASSERT_EQ(ksm_stop(), 0);
+	ASSERT_TRUE(check(r, 0, NP, SEED2));
+}
+
+/* === userfaultfd === */
+
+static int uffd_open(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_MOVE,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+static bool uffd_move(int fd, char *dst, char *src, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		struct uffdio_move move = {
+			.dst = (unsigned long)page(dst, i),
+			.src = (unsigned long)page(src, i),
+			.len = psize(),
+		};
+		unsigned int try = 0;
+
+		while (ioctl(fd, UFFDIO_MOVE, &move)) {
+			if (errno != EAGAIN || try++ > TRIES) {
+				complain("UFFDIO_MOVE of page %u: %s", i,
+					 strerror(errno));
+				return false;
+			}
+			move.move = 0;
+		}
+	}
+	return true;
+}
+
+/* Pages change their VMA without any VMA operation. */
+LAZY_TEST(uffd_move)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map(slot(self, 1), NP);
+	char *r = map(slot(self, 2), NP);
+	uint64_t pfn[NP], pfn2[NP];
+	struct kid k;
+	int fd;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	ASSERT_NE(r, NULL);
+	/* One has pages of its own, the other was not touched yet. */
+	fill(r, 0, NP / 2, SEED2);
+	fd = uffd_open();
+	if (fd < 0)
+		SKIP(return, "no UFFDIO_MOVE");
+	ASSERT_EQ(uffd_register(fd, q, bytes(NP), true, false, false), 0);
+	ASSERT_EQ(uffd_register(fd, r, bytes(NP), true, false, false), 0);
+
+	begin();
+	get_pfns(p, NP, pfn);
+	ASSERT_TRUE(uffd_move(fd, q, p, NP));
+	EXPECT_FOUNDED(1);
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	get_pfns(q, NP, pfn2);
+	EXPECT_EQ(memcmp(pfn, pfn2, sizeof(pfn)), 0);
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+	ASSERT_TRUE(check_zero(p, NP));
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(q, 0, NP, SEED));
+	fill(p, 0, NP, SEED3);
+
+	/* Once more, half of them, to where others are already. */
+	ASSERT_TRUE(uffd_move(fd, page(r, NP / 2), page(q, NP / 2), NP / 2));
+	ASSERT_EQ(uffd_unregister(fd, q, bytes(NP)), 0);
+	ASSERT_EQ(uffd_unregister(fd, r, bytes(NP)), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		ASSERT_TRUE(check(p, 0, NP, SEED3));
+		ASSERT_TRUE(check(q, 0, NP / 2, SEED));
+		ASSERT_TRUE(check_zero(page(q, NP / 2), NP / 2));
+		ASSERT_TRUE(check(r, 0, NP / 2, SEED2));
+		ASSERT_TRUE(check(page(r, NP / 2), NP / 2, NP / 2, SEED));
+		ASSERT_TRUE(shake(self, p, NP));
+		ASSERT_TRUE(shake(self, q, NP / 2));
+		ASSERT_TRUE(shake(self, r, NP));
+	}
+
+	/* Swap entries are moved as well. */
+	if (self->swap) {
+		ASSERT_EQ(munmap(q, bytes(NP)), 0);
+		ASSERT_NE(map(q, NP), NULL);
+		ASSERT_EQ(uffd_register(fd, q, bytes(NP), true, false, false),
+			  0);
+		ASSERT_TRUE(swap_out(r, NP));
+		ASSERT_TRUE(uffd_move(fd, q, r, NP));
+		ASSERT_EQ(uffd_unregister(fd, q, bytes(NP)), 0);
+		ASSERT_TRUE(check(q, 0, NP / 2, SEED2));
+		ASSERT_TRUE(check(page(q, NP / 2), NP / 2, NP / 2, SEED));
+		ASSERT_TRUE(check_zero(r, NP));
+		r = q;
+	}
+
+	window(self);
+	if (kid_spawn(&k)) {
+		bool ok = check(r, 0, NP / 2, SEED2);
+
+		ok &= check(page(r, NP / 2), NP / 2, NP / 2, SEED);
+		kid_pause(&k, ok);
+		ok = check(r, 0, NP / 2, SEED2);
+		ok &= check(page(r, NP / 2), NP / 2, NP / 2, SEED);
+		kid_exit(ok && check(p, 0, NP, SEED3));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	/* The two that were touched before begin(). */
+	EXPECT_UPGRADED(EV_FORK, 1);
+	if (self->numa) {
+		ASSERT_TRUE(migrate_to(0, r, NP, self->node[1],
+				       MPOL_MF_MOVE_ALL));
+		EXPECT_EQ(count_same(getpid(), r, k.pid, r, NP), NP);
+	}
+	/* p, whose pages went, and the last to have them, by their parent. */
+	ASSERT_EQ(munmap(p, bytes(NP)), 0);
+	ASSERT_TRUE(check(r, 0, NP / 2, SEED2));
+	ASSERT_TRUE(check(page(r, NP / 2), NP / 2, NP / 2, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, r, NP));
+	ASSERT_TRUE(check(r, 0, NP / 2, SEED2));
+	ASSERT_TRUE(check(page(r, NP / 2), NP / 2, NP / 2, SEED));
+	close(fd);
+}
+
+/* === Memory failure === */
+
+static sigjmp_buf bus_env;
+static atomic_int bus_jump;
+static atomic_int bus_count;
+static atomic_int bus_code;
+static atomic_uintptr_t bus_addr;
+
+static void bus_handler(int sig, siginfo_t *si, void *context)
+{
+	(void)sig;
+	(void)context;
+	bus_count++;
+	bus_code = si->si_code;
+	bus_addr = (uintptr_t)si->si_addr;
+	if (bus_jump)
+		siglongjmp(bus_env, 1);
+	if (si->si_code == BUS_MCEERR_AR)
+		_exit(99);
+}
+
+static void bus_catch(void)
+{
+	struct sigaction sa = {
+		.sa_sigaction = bus_handler,
+		.sa_flags = SA_SIGINFO | SA_RESTART,
+	};
+
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+/* Does reading this page raise SIGBUS? */
+static bool bus_on_read(char *p)
+{
+	bool bus = sigsetjmp(bus_env, 1);
+
+	if (!bus) {
+		bus_jump = 1;
+		FORCE_READ(*p);
+	}
+	bus_jump = 0;
+	return bus;
+}
+
+/* Poison a page of the caller's, whom it may cost a SIGBUS already. */
+static int poison(char *p)
+{
+	int ret = 0;
+
+	if (!sigsetjmp(bus_env, 1)) {
+		bus_jump = 1;
+		ret = madvise(p, psize(), MADV_HWPOISON) ? -errno : 0;
+	}
+	bus_jump = 0;
+	return ret;
+}
+
+static bool may_poison(void)
+{
+	const char *env = getenv("ANON_VMA_LAZY_HWPOISON");
+
+	return !access(UNPOISON, W_OK) || (env && *env == '1');
+}
+
+static void unpoison(uint64_t pfn)
+{
+	if (unpoison_memory(pfn))
+		complain("pfn %llx stays poisoned", (unsigned long long)pfn);
+}
+
+LAZY_TEST(soft_offline)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	const unsigned int nr = 4;
+	uint64_t pfn[NP], pfn2[NP];
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	if (!may_poison())
+		SKIP(return, "no " UNPOISON);
+	begin();
+	get_pfns(p, NP, pfn);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (madvise(page(p, i), psize(), MADV_SOFT_OFFLINE))
+			SKIP(return, "MADV_SOFT_OFFLINE: %s", strerror(errno));
+	}
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	get_pfns(p, NP, pfn2);
+	for (unsigned int i = 0; i < nr; i++) {
+		EXPECT_NE(pfn[i], pfn2[i]);
+		unpoison(pfn[i]);
+	}
+	EXPECT_LONE_IF(variant->setup, p, NP);
+
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		kid_pause(&k, ok);
+		kid_exit(check(p, 0, NP, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	get_pfns(p, NP, pfn);
+	for (unsigned int i = nr; i < 2 * nr; i++)
+		EXPECT_EQ(madvise(page(p, i), psize(), MADV_SOFT_OFFLINE), 0);
+	get_pfns(p, NP, pfn2);
+	for (unsigned int i = nr; i < 2 * nr; i++) {
+		EXPECT_NE(pfn[i], pfn2[i]);
+		unpoison(pfn[i]);
+	}
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP), NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+LAZY_TEST(hwpoison_alone)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	uint64_t pfn[NP];
+	int ret;
+
+	ASSERT_NE(p, NULL);
+	if (!may_poison())
+		SKIP(return, "no " UNPOISON);
+	bus_catch();
+	begin();
+	get_pfns(p, NP, pfn);
+	ret = poison(page(p, 3));
+	if (ret == -EINVAL || ret == -EPERM)
+		SKIP(return, "MADV_HWPOISON: %s", strerror(-ret));
+	EXPECT_EQ(ret, 0);
+	/* The entry is no page any more: who reads it is told. */
+	bus_addr = 0;
+	EXPECT_TRUE(bus_on_read(page(p, 3)));
+	EXPECT_EQ((int)bus_code, BUS_MCEERR_AR);
+	EXPECT_EQ((uintptr_t)bus_addr, (uintptr_t)page(p, 3));
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	ASSERT_TRUE(check(p, 0, 3, SEED));
+	ASSERT_TRUE(check(page(p, 4), 4, NP - 4, SEED));
+	EXPECT_LONE_IF(variant->setup, p, NP);
+
+	/* Split, move and fork with the entry in it. */
+	ASSERT_EQ(munmap(page(p, 4), bytes(1)), 0);
+	ASSERT_EQ(mremap(p, bytes(4), bytes(4), MREMAP_MAYMOVE | MREMAP_FIXED,
+			 slot(self, 1)), slot(self, 1));
+	ASSERT_TRUE(check(slot(self, 1), 0, 3, SEED));
+	EXPECT_TRUE(bus_on_read(page(slot(self, 1), 3)));
+	ASSERT_EQ(munmap(slot(self, 1), bytes(4)), 0);
+	ASSERT_TRUE(shake(self, page(p, 5), NP - 5));
+	ASSERT_TRUE(check(page(p, 5), 5, NP - 5, SEED));
+	unpoison(pfn[3]);
+}
+
+/* Who has the page mapped is told of it, and nobody else is. */
+LAZY_TEST(hwpoison_shared)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	const unsigned int bad = 5;
+	struct kid k[3];
+	uint64_t pfn[NP];
+	int ret;
+
+	ASSERT_NE(p, NULL);
+	if (!may_poison())
+		SKIP(return, "no " UNPOISON);
+	bus_catch();
+	begin();
+	for (unsigned int i = 0; i < 3; i++) {
+		if (kid_spawn(&k[i])) {
+			bool ok = check(p, 0, NP, SEED);
+
+			prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY,
+			      0, 0);
+			/* 0 shares it, 1 has its own, 2 does not have it. */
+			if (i == 1)
+				fill_page(page(p, bad), SEED2, bad);
+			if (i == 2)
+				ok &= !munmap(page(p, bad), bytes(1));
+			kid_pause(&k[i], ok);
+
+			ok = bus_count == (i == 0);
+			if (!i) {
+				ok &= bus_code == BUS_MCEERR_AO;
+				ok &= bus_addr == (uintptr_t)page(p, bad);
+				ok &= bus_on_read(page(p, bad));
+			} else if (i == 1) {
+				ok &= check_page(page(p, bad), SEED2, bad);
+			}
+			ok &= check(p, 0, bad, SEED);
+			ok &= check(page(p, bad + 1), bad + 1, NP - bad - 1,
+				    SEED);
+			if (!ok)
+				complain("kid %u: %d signals, code %d, address %lx",
+					 i, bus_count, bus_code, bus_addr);
+			kid_exit(ok);
+		}
+		ASSERT_GT(k[i].pid, 0);
+		ASSERT_TRUE(kid_paused(&k[i]));
+	}
+	EXPECT_UPGRADED(EV_FORK, 1);
+	get_pfns(p, NP, pfn);
+	ret = poison(page(p, bad));
+	if (ret == -EINVAL || ret == -EPERM) {
+		for (unsigned int i = 0; i < 3; i++)
+			kill(k[i].pid, SIGKILL);
+		SKIP(return, "MADV_HWPOISON: %s", strerror(-ret));
+	}
+	EXPECT_EQ(ret, 0);
+	EXPECT_TRUE(bus_on_read(page(p, bad)));
+	EXPECT_EQ((int)bus_code, BUS_MCEERR_AR);
+	EXPECT_EQ((uintptr_t)bus_addr, (uintptr_t)page(p, bad));
+	ASSERT_TRUE(check(p, 0, bad, SEED));
+	ASSERT_TRUE(check(page(p, bad + 1), bad + 1, NP - bad - 1, SEED));
+	for (unsigned int i = 0; i < 3; i++)
+		EXPECT_TRUE(kid_finish(&k[i]));
+	ASSERT_EQ(munmap(page(p, bad), bytes(1)), 0);
+	unpoison(pfn[bad]);
+}
+
+/* A page of a lone fork child is poisoned: its parent is not concerned. */
+LAZY_TEST(hwpoison_child)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	if (!may_poison())
+		SKIP(return, "no " UNPOISON);
+	bus_catch();
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
+	begin();
+	if (kid_spawn(&k)) {
+		uint64_t pfn[NP];
+		bool ok = true;
+		int ret;
+
+		fill(p, 0, NP / 2, SEED2);
+		get_pfns(p, NP, pfn);
+		ret = poison(page(p, 1));
+		if (ret == -EINVAL || ret == -EPERM)
+			kid_exit(true);
+		ok &= !ret && bus_on_read(page(p, 1));
+		ok &= bus_addr == (uintptr_t)page(p, 1);
+		ok &= check(p, 0, 1, SEED2);
+		ok &= check(page(p, 2), 2, NP / 2 - 2, SEED2);
+		ok &= check(page(p, NP / 2), NP / 2, NP / 2, SEED);
+		ok &= !munmap(p, bytes(NP));
+		unpoison(pfn[1]);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+	EXPECT_EQ((int)bus_count, 0);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
+/* === madvise and others === */
+
+LAZY_TEST(madv_free)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	unsigned int lost = 0, bad;
+
+	ASSERT_NE(p, NULL);
+	begin();
+	ASSERT_EQ(madvise(p, bytes(NP), MADV_FREE), 0);
+	/* Written to again: to be kept. */
+	for (unsigned int i = 0; i < NP; i += 4)
+		fill_page(page(p, i), SEED2, i);
+	madvise(p, bytes(NP), MADV_PAGEOUT);
+	for (unsigned int i = 0; i < NP; i++) {
+		if (i % 4 == 0) {
+			ASSERT_TRUE(check_page(page(p, i), SEED2, i));
+		} else if (!page_is(page(p, i), SEED, i, &bad)) {
+			/* It may be gone, but then all of it. */
+			ASSERT_TRUE(check_zero(page(p, i), 1));
+			lost++;
+		}
+	}
+	TH_LOG("%u pages were freed", lost);
+	EXPECT_NO_EVENTS(EV_VMA);
+	fill(p, 0, NP, SEED3);
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED3));
+	EXPECT_LONE_IF(variant->setup, p, NP);
+}
+
+LAZY_TEST(madv_dontneed)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+
+	ASSERT_NE(p, NULL);
+	begin();
+	/* All pages gone, and still lone: the next ones find it founded. */
+	ASSERT_EQ(madvise(p, bytes(NP), MADV_DONTNEED), 0);
+	ASSERT_TRUE(check_zero(p, NP));
+	fill(p, 0, NP, SEED2);
+	EXPECT_NO_EVENTS(EV_LONE);
+	EXPECT_NO_EVENTS(EV_VMA);
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED2));
+	EXPECT_LONE_IF(variant->setup, p, NP);
+}
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#define MADV_GUARD_REMOVE	103
+#endif
+
+/* The kernel reads it for us, so that there is no signal. */
+static bool is_guarded(const char *p)
+{
+	int fd[2];
+	bool ret;
+
+	if (pipe(fd))
+		return false;
+	ret = write(fd[1], p, 1) < 0 && errno == EFAULT;
+	close(fd[0]);
+	close(fd[1]);
+	return ret;
+}
+
+LAZY_TEST(guard_regions)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map(slot(self, 1), NP);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	begin();
+	if (madvise(page(p, 4), bytes(4), MADV_GUARD_INSTALL))
+		SKIP(return, "no MADV_GUARD_INSTALL");
+	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_EQ(count_vmas(p, NP), 1);
+	window(self);
+	/* The markers are to be inherited, which takes a founding. */
+	ASSERT_EQ(madvise(page(q, 4), bytes(4), MADV_GUARD_INSTALL), 0);
+	EXPECT_FOUNDED(1);
+	window(self);
+	if (kid_spawn(&k)) {
+		bool ok = true;
+
+		for (unsigned int i = 0; i < NP; i++) {
+			ok &= is_guarded(page(p, i)) == (i >= 4 && i < 8);
+			ok &= is_guarded(page(q, i)) == (i >= 4 && i < 8);
+		}
+		ok &= check(p, 0, 4, SEED);
+		kid_exit(ok && check(page(p, 8), 8, NP - 8, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+	EXPECT_UPGRADED(EV_FORK, 1);
+	for (unsigned int i = 0; i < NP; i++) {
+		ASSERT_EQ(is_guarded(page(p, i)), i >= 4 && i < 8);
+		ASSERT_EQ(is_guarded(page(q, i)), i >= 4 && i < 8);
+	}
+	ASSERT_TRUE(shake(self, p, 4));
+	ASSERT_TRUE(shake(self, page(p, 8), NP - 8));
+	ASSERT_EQ(madvise(page(p, 4), bytes(4), MADV_GUARD_REMOVE), 0);
+	ASSERT_TRUE(check(p, 0, 4, SEED));
+	ASSERT_TRUE(check_zero(page(p, 4), 4));
+	ASSERT_TRUE(check(page(p, 8), 8, NP - 8, SEED));
+}
+
+LAZY_TEST(mlock)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = map(slot(self, 1), NP);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	begin();
+	/* Faults it all in, as a lone one. */
+	if (mlock(q, bytes(NP)))
+		SKIP(return, "mlock: %s", strerror(errno));
+	EXPECT_FOUNDED(1);
+	EXPECT_EQ(count_present(getpid(), q, NP), NP);
+	ASSERT_TRUE(check_zero(q, NP));
+	fill(q, 0, NP, SEED2);
+	/* The whole is no split, a part is. */
+	window(self);
+	ASSERT_EQ(mlock(p, bytes(NP)), 0);
+	ASSERT_EQ(munlock(p, bytes(NP)), 0);
+	EXPECT_NO_EVENTS(EV_VMA);
+	ASSERT_EQ(mlock(page(p, NP / 4), bytes(NP / 2)), 0);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_EQ(count_vmas(p, NP), 3);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	if (self->numa) {
+		ASSERT_TRUE(migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE));
+		ASSERT_TRUE(migrate_to(0, q, NP, self->node[1], MPOL_MF_MOVE));
+	}
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		fill(q, 0, NP / 2, SEED3);
+		ok &= check(q, 0, NP / 2, SEED3);
+		kid_exit(ok && check(page(q, NP / 2), NP / 2, NP / 2, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+	ASSERT_EQ(munlock(p, bytes(NP)), 0);
+	EXPECT_EQ(count_vmas(p, NP), 1);
+	ASSERT_EQ(munlock(q, bytes(NP)), 0);
+	ASSERT_TRUE(shake(self, p, NP));
+	ASSERT_TRUE(shake(self, q, NP));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(check(q, 0, NP, SEED2));
+}
+
+/* Another process asks for it, and works on a VMA that is not its own. */
+LAZY_TEST(process_madvise)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	unsigned int swapped = 0;
+	struct iovec iov;
+	struct kid k;
+	int fd;
+
+	if (!self->swap)
+		SKIP(return, NO_SWAP);
+	ASSERT_NE(p, NULL);
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok;
+
+		fill(p, 0, NP, SEED2);
+		kid_pause(&k, true);
+		ok = check(p, 0, NP, SEED2);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	fd = syscall(__NR_pidfd_open, k.pid, 0);
+	ASSERT_GE(fd, 0);
+	iov.iov_base = p;
+	iov.iov_len = bytes(NP);
+	for (unsigned int i = 0; i < TRIES && swapped < NP; i++) {
+		ASSERT_EQ(syscall(__NR_process_madvise, fd, &iov, 1,
+				  MADV_PAGEOUT, 0), (long)bytes(NP));
+		swapped = count_swapped(k.pid, p, NP);
+	}
+	EXPECT_EQ(swapped, NP);
+	/* The parent's are the parent's. */
+	EXPECT_EQ(count_present(getpid(), p, NP), NP);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	close(fd);
+}
+
+/* === The end of VMAs === */
+
+LAZY_TEST(exit_many)
+{
+	const unsigned int nr = 1000, step = 2;
+	char *p = self->arena;
+	struct kid k;
+
+	begin();
+	ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	if (kid_spawn(&k)) {
+		bool ok = true;
+
+		window(self);
+		for (unsigned int i = 0; i < nr; i++) {
+			ok &= !!map(page(p, i * step), 1);
+			fill_page(page(p, i * step), SEED, i);
+		}
+		if (self->events && variant->action)
+			ok &= events(self, EV_LONE) == nr;
+		if (self->events && !variant->action)
+			ok &= events(self, EV_LONE) == 0;
+		/* A child is left with all of them; it is the one to answer. */
+		if (ok && fork())
+			_exit(0);
+		usleep(50000);
+		for (unsigned int i = 0; i < nr; i++)
+			ok &= check_page(page(p, i * step), SEED, i);
+		for (unsigned int i = 0; i < nr; i += 2)
+			fill_page(page(p, i * step), SEED2, i);
+		for (unsigned int i = 0; i < nr; i += 100)
+			ok &= shake(self, page(p, i * step), 1);
+		for (unsigned int i = 0; i < nr; i++)
+			ok &= check_page(page(p, i * step),
+					 i & 1 ? SEED : SEED2, i);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+	EXPECT_EVENTS(EV_FORK, nr, variant->action);
+	ASSERT_TRUE(reap(-1));
+	EXPECT_EVENTS(EV_RETIRED, nr, variant->action);
+}
+
+/* A VMA that others' pages still name has to wait for them. */
+LAZY_TEST(retired_fork)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP, SEED);
+
+		kid_pause(&k, ok);
+		ok = shake(self, p, NP);
+		kid_exit(ok && check(p, 0, NP, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_NO_EVENTS(EV_RETIRED);
+	ASSERT_EQ(munmap(p, bytes(NP)), 0);
+	EXPECT_UPGRADED(EV_RETIRED, 1);
+	/* New memory in the same place has nothing to do with the old. */
+	ASSERT_NE(map_filled(p, NP, SEED2), NULL);
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED2));
+}
+
+LAZY_TEST(retired_split)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+
+	ASSERT_NE(p, NULL);
+	begin();
+	/* The front half is what founded it, the rest is new. */
+	ASSERT_EQ(mprotect(page(p, NP / 2), bytes(NP / 2), PROT_READ), 0);
+	EXPECT_UPGRADED(EV_VMA, 1);
+	ASSERT_EQ(munmap(p, bytes(NP / 2)), 0);
+	EXPECT_UPGRADED(EV_RETIRED, 1);
+	ASSERT_TRUE(shake(self, page(p, NP / 2), NP / 2));
+	ASSERT_TRUE(check(page(p, NP / 2), NP / 2, NP / 2, SEED));
+	ASSERT_EQ(munmap(page(p, NP / 2), bytes(NP / 2)), 0);
+}
+
+/* === Idle page tracking === */
+
+static bool idle_op(int fd, uint64_t pfn, bool set, bool *idle)
+{
+	uint64_t word = 1ull << pfn % 64;
+	off_t off = pfn / 64 * 8;
+
+	if (set)
+		return pwrite(fd, &word, sizeof(word), off) == sizeof(word);
+	if (pread(fd, &word, sizeof(word), off) != sizeof(word))
+		return false;
+	*idle = word >> pfn % 64 & 1;
+	return true;
+}
+
+/* It clears the accessed bits, and finds them set again, by reverse mapping. */
+LAZY_TEST(page_idle)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	uint64_t pfn[NP];
+	struct kid k;
+	bool idle;
+	int fd;
+
+	ASSERT_NE(p, NULL);
+	fd = open(PAGE_IDLE, O_RDWR);
+	if (fd < 0)
+		SKIP(return, "no " PAGE_IDLE);
+	begin();
+	for (unsigned int round = 0; round < 2; round++) {
+		/* In the second round a child has them mapped too. */
+		if (round && kid_spawn(&k)) {
+			bool ok = true;
+
+			kid_pause(&k, true);
+			for (unsigned int i = 0; i < NP; i += 2)
+				ok &= check_page(page(p, i), SEED, i);
+			kid_pause(&k, ok);
+			kid_exit(check(p, 0, NP, SEED));
+		}
+		if (round) {
+			ASSERT_GT(k.pid, 0);
+			ASSERT_TRUE(kid_paused(&k));
+		}
+		/* Have the pages on their list: only these are tracked. */
+		if (self->numa)
+			ASSERT_TRUE(migrate_to(0, p, NP, self->node[!round],
+					       MPOL_MF_MOVE_ALL));
+		ASSERT_EQ(madvise(p, bytes(NP), MADV_COLD), 0);
+		get_pfns(p, NP, pfn);
+		for (unsigned int i = 0; i < NP; i++)
+			ASSERT_TRUE(idle_op(fd, pfn[i], true, NULL));
+		/* The accessed bit may be in a TLB. This empties it. */
+		ASSERT_EQ(mprotect(p, bytes(NP), PROT_NONE), 0);
+		ASSERT_EQ(mprotect(p, bytes(NP), PROT_READ | PROT_WRITE), 0);
+		for (unsigned int i = 0; i < NP; i++) {
+			ASSERT_TRUE(idle_op(fd, pfn[i], false, &idle));
+			EXPECT_TRUE(idle)
+				TH_LOG("round %u page %u", round, i);
+		}
+		if (round) {
+			kid_go(&k);
+			ASSERT_TRUE(kid_paused(&k));
+		} else {
+			for (unsigned int i = 0; i < NP; i += 2)
+				ASSERT_TRUE(check_page(page(p, i), SEED, i));
+		}
+		for (unsigned int i = 0; i < NP; i++) {
+			ASSERT_TRUE(idle_op(fd, pfn[i], false, &idle));
+			EXPECT_EQ(idle, i % 2 == 1)
+				TH_LOG("round %u page %u", round, i);
+		}
+		if (!round) {
+			EXPECT_NO_EVENTS(EV_VMA);
+			EXPECT_NO_EVENTS(EV_OTHER);
+		}
+	}
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	close(fd);
+}
+
+/* === Storms === */
+
+/*
+ * One thread migrates a region to and fro and another one swaps it out, all
+ * the time, while it is split and merged, moved, unmapped, forked. What counts
+ * is that each byte is right whenever the owner looks.
+ */
+struct storm {
+	FIXTURE_DATA(anon_vma) * self;
+	pthread_t migrator;
+	pthread_t pager;
+	atomic_bool stop;
+	atomic_uintptr_t at;
+	atomic_uint n;
+	atomic_ulong moved;
+	struct timespec end;
+	unsigned int rnd;
+	unsigned long rounds;
+	uint64_t seed[MAX_PAGES];
+};
+
+/* Where it is right now, which may be somewhere else when it is looked at. */
+static char *storm_p(struct storm *s)
+{
+	return (char *)s->at;
+}
+
+static void *storm_migrator(void *arg)
+{
+	static void *pages[MAX_PAGES];
+	static int status[MAX_PAGES];
+	static int nodes[MAX_PAGES];
+	struct storm *s = arg;
+
+	for (unsigned int turn = 0; !s->stop; turn++) {
+		unsigned int n = s->n;
+		char *p = storm_p(s);
+
+		for (unsigned int i = 0; i < n; i++) {
+			pages[i] = page(p, i);
+			nodes[i] = s->self->node[turn & 1];
+			status[i] = -1;
+		}
+		/* Pages may be anywhere, or nowhere: it is not asked for. */
+		if (sys_move_pages(0, n, pages, nodes, status,
+				   MPOL_MF_MOVE_ALL) < 0)
+			continue;
+		for (unsigned int i = 0; i < n; i++)
+			s->moved += status[i] == nodes[i];
+	}
+	return NULL;
+}
+
+static void *storm_pager(void *arg)
+{
+	struct storm *s = arg;
+
+	while (!s->stop) {
+		madvise(storm_p(s), bytes(s->n), MADV_PAGEOUT);
+		/* Leave something to migrate. */
+		usleep(2000);
+	}
+	return NULL;
+}
+
+static unsigned int storm_rnd(struct storm *s, unsigned int n)
+{
+	s->rnd = s->rnd * 1103515245u + 12345u;
+	return (s->rnd >> 16) % n;
+}
+
+/* All of the region anew, each page with a seed of its own. */
+static void storm_fill(struct storm *s, unsigned int from, unsigned int n)
+{
+	for (unsigned int i = from; i < from + n; i++)
+		set_page(storm_p(s), s->seed, i, SEED + s->rounds);
+}
+
+static bool storm_check(struct storm *s)
+{
+	return check_seeds(storm_p(s), s->seed, s->n);
+}
+
+static bool storm_start(struct storm *s, FIXTURE_DATA(anon_vma) * self, char *p,
+			unsigned int n)
+{
+	const char *env = getenv("ANON_VMA_LAZY_SECONDS");
+	unsigned int seconds = env ? atoi(env) : 2;
+
+	memset(s, 0, sizeof(*s));
+	s->self = self;
+	s->at = (uintptr_t)p;
+	s->n = n;
+	s->rnd = getpid();
+	storm_fill(s, 0, n);
+	sched_setaffinity(0, sizeof(self->cpus), &self->cpus);
+	clock_gettime(CLOCK_MONOTONIC, &s->end);
+	s->end.tv_sec += seconds;
+	if (self->numa &&
+	    pthread_create(&s->migrator, NULL, storm_migrator, s))
+		return false;
+	return !self->swap || !pthread_create(&s->pager, NULL, storm_pager, s);
+}
+
+static bool storm_goes_on(struct storm *s)
+{
+	struct timespec now;
+
+	s->rounds++;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec < s->end.tv_sec ||
+	       (now.tv_sec == s->end.tv_sec && now.tv_nsec < s->end.tv_nsec);
+}
+
+static void storm_stop(struct storm *s)
+{
+	s->stop = true;
+	if (s->self->numa)
+		pthread_join(s->migrator, NULL);
+	if (s->self->swap)
+		pthread_join(s->pager, NULL);
+	ksft_print_msg("%lu rounds, %lu pages migrated\n", s->rounds,
+		       (unsigned long)s->moved);
+}
+
+/*
+ * Once with the switch on, and once with somebody at the switch all the time,
+ * so that VMAs of both kinds are beside each other.
+ */
+static const char *no_storm(FIXTURE_DATA(anon_vma) * self,
+			    const FIXTURE_VARIANT(anon_vma) * variant)
+{
+	if (!self->numa && !self->swap)
+		return "neither NUMA nodes nor swap";
+	if (!variant->action)
+		return "covered by the other storms";
+	return NULL;
+}
+
+static void storm_switch(struct storm *s,
+			 const FIXTURE_VARIANT(anon_vma) * variant)
+{
+	if (s->self->sysctl && variant->setup != variant->action)
+		write_string(SYSCTL, s->rounds & 1 ? "1" : "0");
+}
+
+/* A child looks at it, changes a part of it, and is forgotten. */
+static bool storm_fork(struct storm *s)
+{
+	bool ok = true;
+	pid_t pid;
+
+	pid = fork();
+	if (pid < 0)
+		return false;
+	if (!pid) {
+		unsigned int from = storm_rnd(s, s->n);
+
+		ok = storm_check(s);
+		for (unsigned int i = from; i < s->n && i < from + 8; i++)
+			set_page(storm_p(s), s->seed, i, SEED3 + i);
+		if (s->self->swap)
+			madvise(storm_p(s), bytes(s->n), MADV_PAGEOUT);
+		kid_exit(ok && storm_check(s));
+	}
+	/* Writing, while the child reads. */
+	storm_fill(s, storm_rnd(s, s->n / 2), s->n / 4);
+	ok = storm_check(s);
+	return reap(pid) && ok;
+}
+
+LAZY_TEST(storm_mprotect)
+{
+	static struct storm s;
+	char *p = map(slot(self, 0), 2 * NP);
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(storm_start(&s, self, p, 2 * NP));
+	while (storm_goes_on(&s)) {
+		unsigned int from = storm_rnd(&s, s.n - 1);
+		unsigned int n = 1 + storm_rnd(&s, s.n - from);
+
+		storm_switch(&s, variant);
+		ASSERT_EQ(mprotect(page(p, from), bytes(n),
+				   s.rounds & 2 ? PROT_READ : PROT_NONE), 0);
+		if (s.rounds & 2)
+			ASSERT_TRUE(storm_check(&s));
+		ASSERT_EQ(mprotect(page(p, from), bytes(n),
+				   PROT_READ | PROT_WRITE), 0);
+		ASSERT_EQ(count_vmas(p, s.n), 1);
+		ASSERT_TRUE(storm_check(&s));
+		storm_fill(&s, from, n);
+		/* A new one from time to time, since the old one is not lone. */
+		if (s.rounds % 8 == 0) {
+			ASSERT_NE(map(p, s.n), NULL);
+			storm_fill(&s, 0, s.n);
+		}
+	}
+	storm_stop(&s);
+	ASSERT_TRUE(storm_check(&s));
+	if (self->numa)
+		EXPECT_GT((unsigned long)s.moved, 0);
+}
+
+LAZY_TEST(storm_mremap)
+{
+	const int fixed = MREMAP_MAYMOVE | MREMAP_FIXED;
+	static struct storm s;
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	ASSERT_NE(map(slot(self, 0), 2 * NP), NULL);
+	ASSERT_TRUE(storm_start(&s, self, slot(self, 0), 2 * NP));
+	while (storm_goes_on(&s)) {
+		char *p = storm_p(&s), *q = slot(self, s.rounds & 15);
+		unsigned int kind = s.rounds % 5;
+
+		storm_switch(&s, variant);
+		if (p == q)
+			continue;
+		if (kind == 0) {
+			/* A part, and back. */
+			ASSERT_EQ(mremap(page(p, NP / 2), bytes(NP), bytes(NP),
+					 fixed, q), q);
+			for (unsigned int i = 0; i < NP; i++)
+				ASSERT_TRUE(check_page(page(q, i),
+						       s.seed[NP / 2 + i],
+						       NP / 2 + i));
+			ASSERT_EQ(mremap(q, bytes(NP), bytes(NP), fixed,
+					 page(p, NP / 2)), page(p, NP / 2));
+		} else if (kind == 1) {
+			ASSERT_EQ(mremap(p, bytes(s.n), bytes(s.n),
+					 fixed | MREMAP_DONTUNMAP, q), q);
+			s.at = (uintptr_t)q;
+			fill(p, 0, s.n, SEED2);
+			ASSERT_TRUE(check(p, 0, s.n, SEED2));
+			ASSERT_EQ(munmap(p, bytes(s.n)), 0);
+		} else {
+			ASSERT_EQ(mremap(p, bytes(s.n), bytes(s.n), fixed, q),
+				  q);
+			s.at = (uintptr_t)q;
+		}
+		ASSERT_TRUE(storm_check(&s));
+		storm_fill(&s, storm_rnd(&s, NP), NP);
+		if (kind == 3) {
+			ASSERT_NE(map(storm_p(&s), s.n), NULL);
+			storm_fill(&s, 0, s.n);
+		}
+	}
+	storm_stop(&s);
+	ASSERT_TRUE(storm_check(&s));
+	if (self->numa)
+		EXPECT_GT((unsigned long)s.moved, 0);
+}
+
+LAZY_TEST(storm_munmap)
+{
+	static struct storm s;
+	char *p = map(slot(self, 0), 2 * NP);
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(storm_start(&s, self, p, 2 * NP));
+	while (storm_goes_on(&s)) {
+		unsigned int from = storm_rnd(&s, s.n - 1);
+		unsigned int n = 1 + storm_rnd(&s, s.n - from);
+
+		storm_switch(&s, variant);
+		if (s.rounds & 1) {
+			/* All of it: a lone one is gone as it was. */
+			ASSERT_EQ(munmap(p, bytes(s.n)), 0);
+			ASSERT_NE(map(p, s.n), NULL);
+			storm_fill(&s, 0, s.n);
+		}
+		ASSERT_EQ(munmap(page(p, from), bytes(n)), 0);
+		for (unsigned int i = 0; i < s.n; i++) {
+			if (i < from || i >= from + n)
+				ASSERT_TRUE(check_page(page(p, i), s.seed[i],
+						       i));
+		}
+		ASSERT_NE(map(page(p, from), n), NULL);
+		storm_fill(&s, from, n);
+		ASSERT_TRUE(storm_check(&s));
+	}
+	storm_stop(&s);
+	ASSERT_TRUE(storm_check(&s));
+	if (self->numa)
+		EXPECT_GT((unsigned long)s.moved, 0);
+}
+
+LAZY_TEST(storm_fork)
+{
+	static struct storm s;
+	char *p = map(slot(self, 0), 2 * NP);
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(storm_start(&s, self, p, 2 * NP));
+	while (storm_goes_on(&s)) {
+		storm_switch(&s, variant);
+		ASSERT_TRUE(storm_fork(&s));
+		ASSERT_TRUE(storm_check(&s));
+		if (s.rounds % 4 == 0) {
+			ASSERT_NE(map(p, s.n), NULL);
+			storm_fill(&s, 0, s.n);
+		}
+	}
+	storm_stop(&s);
+	ASSERT_TRUE(storm_check(&s));
+	if (self->numa)
+		EXPECT_GT((unsigned long)s.moved, 0);
+}
+
+/* All of it over a huge page, which is split again and again. */
+LAZY_TEST(storm_thp)
+{
+	const unsigned int n = self->pmd_size / psize();
+	char *p = self->arena + self->pmd_size;
+	static struct storm s;
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	ASSERT_NE(map(p, n), NULL);
+	ASSERT_EQ(madvise(p, self->pmd_size, MADV_HUGEPAGE), 0);
+	ASSERT_TRUE(storm_start(&s, self, p, n));
+	while (storm_goes_on(&s)) {
+		unsigned int from = storm_rnd(&s, n);
+
+		storm_switch(&s, variant);
+		switch (s.rounds % 4) {
+		case 0:
+			ASSERT_EQ(munmap(p, self->pmd_size), 0);
+			ASSERT_NE(map(p, n), NULL);
+			madvise(p, self->pmd_size, MADV_HUGEPAGE);
+			storm_fill(&s, 0, n);
+			break;
+		case 1:
+			ASSERT_EQ(mprotect(page(p, from), psize(), PROT_READ),
+				  0);
+			ASSERT_TRUE(storm_check(&s));
+			ASSERT_EQ(mprotect(page(p, from), psize(),
+					   PROT_READ | PROT_WRITE), 0);
+			break;
+		case 2:
+			/* Whether there is one to be had is not the point. */
+			madvise(p, self->pmd_size, MADV_COLLAPSE);
+			break;
+		case 3:
+			ASSERT_TRUE(storm_fork(&s));
+			break;
+		}
+		ASSERT_TRUE(storm_check(&s));
+	}
+	storm_stop(&s);
+	ASSERT_TRUE(storm_check(&s));
+	if (self->numa)
+		EXPECT_GT((unsigned long)s.moved, 0);
 }
 
 TEST_HARNESS_MAIN
