@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Lone VMAs: their lock, their pin, and how long their structs live.
+ *
+ * A lone VMA is its own anon_vma. An anon_vma is three things to a folio: a
+ * name, a lock, and something to hold on to between two walks. The name of a
+ * lone VMA is its address, tagged; its lock is an rwsem in a table, hashed by
+ * that address; and to hold on to it is to count a pin next to that rwsem.
+ *
+ * Strangers may share a bucket. That cannot deadlock, as all anon_vma locks are
+ * one lockdep class already and nobody holds two of them at once, except for
+ * mm_take_all_locks(), which upgrades what is lone instead. Nobody holds two
+ * buckets either. The order is bucket, then anon_vma->rwsem.
+ */
+
+#include <linux/cpumask.h>
+#include <linux/hash.h>
+#include <linux/init.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/random.h>
+#include <linux/rmap.h>
+#include <linux/slab.h>
+#include <linux/srcu.h>
+#include <linux/vmstat.h>
+
+#include "internal.h"
+
+/**
+ * struct lone_bucket - what the lone VMAs share that hash to it
+ * @rwsem: held for reading by who walks such a VMA for a folio, for writing by
+ *	who changes its range, moves or frees its page tables, upgrades or
+ *	unlinks it
+ * @pins: how many pins there are; they are taken with @rwsem held
+ */
+struct lone_bucket {
+	struct rw_semaphore rwsem;
+	atomic_t pins;
+} ____cacheline_aligned_in_smp;
+
+#define LONE_BUCKETS_PER_CPU	256UL
+
+static struct lone_bucket *lone_buckets __ro_after_init;
+static unsigned int lone_bucket_mask __ro_after_init;
+static unsigned long lone_salt __ro_after_init;
+static unsigned long lone_nr_buckets __initdata;
+
+/*
+ * A pin is a read section of this, which ends with the migration. A struct that
+ * may be pinned is freed after a grace period, so however many pins others take
+ * in its bucket meanwhile, it does not wait for those.
+ */
+DEFINE_STATIC_SRCU(lone_srcu);
+
+/* The struct of an unlinked VMA waits for lone_srcu in its empty list head. */
+static_assert(sizeof(struct rcu_head) <=
+	      sizeof_field(struct vm_area_struct, anon_vma_chain));
+
+static struct lone_bucket *lone_bucket(const struct anon_vma *lone)
+{
+	unsigned long key = (unsigned long)lone_vma(lone) ^ lone_salt;
+
+	return &lone_buckets[hash_long(key, 32) & lone_bucket_mask];
+}
+
+/**
+ * lone_rwsem() - the lock of a lone VMA
+ * @lone: its name, or a pin
+ *
+ * Return: The rwsem. It is never freed, so it can be waited for without a hold
+ *	on the VMA.
+ */
+struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
+{
+	return &lone_bucket(lone)->rwsem;
+}
+
+/*
+ * The lone VMA that alone can map @folio, or NULL if there is none: the folio
+ * is not mapped, or names an anon_vma, or a VMA that was upgraded since.
+ *
+ * That the folio is mapped proves that the struct of the VMA it names lives, so
+ * it is looked at in the same RCU read section, and not before. The answer can
+ * be old on return, unless the VMA's bucket is held; then it is final.
+ */
+static struct anon_vma *folio_lone_anon_vma(const struct folio *folio)
+{
+	struct anon_vma *lone = folio_anon_vma(folio);
+
+	if (!anon_vma_is_lone(lone))
+		return NULL;
+
+	rcu_read_lock();
+	if (!folio_mapped(folio) || anon_vma_resolve(lone) != lone)
+		lone = NULL;
+	rcu_read_unlock();
+
+	return lone;
+}
+
+/**
+ * folio_lock_lone_read() - lock the lone VMA that maps a folio, for a walk
+ * @folio: the folio, locked
+ * @rwc: if its try_lock is set then do not wait, but set its contended; or NULL
+ *
+ * With the lock held the VMA stays lone and linked, its range and page tables
+ * stand still, and no other VMA can map the folio.
+ *
+ * Context: May sleep, unless @rwc says otherwise.
+ * Return: The VMA's name, to be unlocked with anon_vma_unlock_read(), or NULL
+ *	if no lone VMA maps the folio or its lock is contended.
+ */
+struct anon_vma *folio_lock_lone_read(const struct folio *folio,
+				      struct rmap_walk_control *rwc)
+{
+	struct anon_vma *lone;
+
+	while ((lone = folio_lone_anon_vma(folio))) {
+		struct rw_semaphore *rwsem = lone_rwsem(lone);
+
+		if (!down_read_trylock(rwsem)) {
+			if (rwc && rwc->try_lock) {
+				rwc->contended = true;
+				return NULL;
+			}
+			down_read(rwsem);
+		}
+
+		/* Upgraded or unmapped while we waited? */
+		if (folio_lone_anon_vma(folio) == lone)
+			return lone;
+		up_read(rwsem);
+	}
+	return NULL;
+}
+
+/**
+ * folio_lock_lone_write() - lock the lone VMA that maps a folio, for a split
+ * @folio: the folio, locked
+ *
+ * Context: May sleep.
+ * Return: As folio_lock_lone_read(); its lone_rwsem() is held for writing.
+ */
+struct anon_vma *folio_lock_lone_write(const struct folio *folio)
+{
+	struct anon_vma *lone;
+
+	while ((lone = folio_lone_anon_vma(folio))) {
+		struct rw_semaphore *rwsem = lone_rwsem(lone);
+
+		down_write(rwsem);
+		if (folio_lone_anon_vma(folio) == lone)
+			return lone;
+		up_write(rwsem);
+	}
+	return NULL;
+}
+
+/**
+ * lone_lock_write() - lock a lone VMA against all walks that may reach it
+ * @lone: its name
+ *
+ * What a forked child shares with its ancestors is walked under their lock, so
+ * that is taken too.
+ *
+ * Context: The mmap lock is held for writing. May sleep.
+ */
+void lone_lock_write(struct anon_vma *lone)
+{
+	struct vm_area_struct *vma = lone_vma(lone);
+
+	down_write(lone_rwsem(lone));
+	if (!list_empty(&vma->anon_vma_chain))
+		anon_vma_lock_write(lone_oldest_anon_vma(vma));
+}
+
+/**
+ * lone_unlock_write() - undo lone_lock_write()
+ * @lone: the name of the VMA
+ */
+void lone_unlock_write(struct anon_vma *lone)
+{
+	struct vm_area_struct *vma = lone_vma(lone);
+
+	if (!list_empty(&vma->anon_vma_chain))
+		anon_vma_unlock_write(lone_oldest_anon_vma(vma));
+	up_write(lone_rwsem(lone));
+}
+
+/**
+ * folio_pin_lone() - hold on to the lone VMA that maps a folio
+ * @folio: the folio, locked
+ *
+ * A pin keeps the struct in memory, not the VMA: it may be upgraded, unlinked
+ * and freed. lone_lock_pinned() finds out.
+ *
+ * The pin is taken under the lock and the VMA unlinked under the lock, so
+ * whoever unlinks it sees the pin.
+ *
+ * Context: May sleep.
+ * Return: The pin, for lone_unpin(); NULL if no lone VMA maps the folio.
+ */
+struct anon_vma *folio_pin_lone(const struct folio *folio)
+{
+	struct anon_vma *lone = folio_lock_lone_read(folio, NULL);
+	struct lone_bucket *bucket;
+	unsigned long idx;
+
+	if (!lone)
+		return NULL;
+
+	bucket = lone_bucket(lone);
+	/* Down, not lock: a migration holds more pins than lockdep can count. */
+	idx = srcu_down_read(&lone_srcu);
+	atomic_inc(&bucket->pins);
+	up_read(&bucket->rwsem);
+
+	return (struct anon_vma *)((unsigned long)lone | idx << ANON_VMA_PIN_SHIFT);
+}
+
+/**
+ * lone_unpin() - undo folio_pin_lone()
+ * @pinned: what that returned
+ */
+void lone_unpin(struct anon_vma *pinned)
+{
+	struct lone_bucket *bucket = lone_bucket(pinned);
+	int idx = ((unsigned long)pinned & ANON_VMA_PIN_IDX) >> ANON_VMA_PIN_SHIFT;
+
+	/* Pairs with lone_maybe_pinned(): what we did with the struct is done. */
+	atomic_dec_return_release(&bucket->pins);
+	srcu_up_read(&lone_srcu, idx);
+}
+
+/* No new pin can be taken on @vma any more. May there be an old one? */
+static bool lone_maybe_pinned(const struct vm_area_struct *vma)
+{
+	return atomic_read_acquire(&lone_bucket(vma_lone_anon_vma(vma))->pins);
+}
+
+/**
+ * lone_lock_pinned() - lock what a folio's mappings are to be restored through
+ * @lone: what the folio names; the caller has a pin from when it was mapped
+ *
+ * Context: May sleep.
+ * Return: What to walk and to unlock with anon_vma_unlock_read(): @lone, or the
+ *	anon_vma that it was upgraded to; NULL if there is nothing to restore,
+ *	as everything that mapped the folio is gone.
+ */
+struct anon_vma *lone_lock_pinned(struct anon_vma *lone)
+{
+	struct anon_vma *anon_vma;
+
+	for (;;) {
+		rcu_read_lock();
+		anon_vma = anon_vma_resolve(lone);
+		if (!anon_vma)
+			break;
+
+		if (anon_vma == lone) {
+			struct rw_semaphore *rwsem = lone_rwsem(lone);
+
+			rcu_read_unlock();
+			down_read(rwsem);
+			if (anon_vma_resolve(lone) == lone)
+				return lone;
+			up_read(rwsem);
+			continue;
+		}
+
+		/* The pin is on the founder, not on the anon_vma. */
+		if (!atomic_inc_not_zero(&anon_vma->refcount))
+			break;
+		rcu_read_unlock();
+
+		/* Was that ours, or had it been freed and reused already? */
+		if (anon_vma_resolve(lone) != anon_vma) {
+			put_anon_vma(anon_vma);
+			continue;
+		}
+
+		anon_vma_lock_read(anon_vma);
+		if (!atomic_dec_and_test(&anon_vma->refcount))
+			return anon_vma;
+
+		/* All VMAs went while we waited, see folio_lock_anon_vma_read(). */
+		anon_vma_unlock_read(anon_vma);
+		__put_anon_vma(anon_vma);
+		return NULL;
+	}
+	rcu_read_unlock();
+	return NULL;
+}
+
+static void lone_free_rcu(struct rcu_head *rcu)
+{
+	struct list_head *head = (struct list_head *)rcu;
+
+	kfree(container_of(head, struct vm_area_struct, anon_vma_chain));
+}
+
+static void lone_free_after_pins(struct vm_area_struct *vma)
+{
+	call_srcu(&lone_srcu, (struct rcu_head *)&vma->anon_vma_chain,
+		  lone_free_rcu);
+}
+
+/**
+ * lone_unlink() - end a lone VMA's being its own anon_vma
+ * @vma: the VMA, its anonymous pages unmapped already
+ *
+ * Walks of its pages are over on return, and none starts any more.
+ *
+ * Context: The VMA is write-locked or detached. May sleep.
+ */
+void lone_unlink(struct vm_area_struct *vma)
+{
+	struct rw_semaphore *rwsem = lone_rwsem(vma->anon_vma);
+
+	down_write(rwsem);
+	WRITE_ONCE(vma->anon_vma, lone_maybe_pinned(vma) ? ANON_VMA_DEAD : NULL);
+	up_write(rwsem);
+}
+
+/*
+ * The struct of a founder is needed until its VMA is freed *and* its anon_vma
+ * is: folios may name it as long as the anon_vma lives. Whichever of the two
+ * comes last, here or in __vma_defer_free(), goes on to look for pins.
+ */
+void __anon_vma_release_founder(struct anon_vma *anon_vma)
+{
+	struct vm_area_struct *vma = anon_vma->founder;
+	bool pinned = lone_maybe_pinned(vma);
+	unsigned long was;
+
+	was = (unsigned long)xchg(&vma->anon_vma, pinned ? ANON_VMA_DEAD : NULL);
+	VM_WARN_ON_ONCE(!(was & ANON_VMA_UNLINKED));
+	if (!(was & ANON_VMA_RETIRED))
+		return;
+	if (pinned)
+		lone_free_after_pins(vma);
+	else
+		kfree(vma);
+}
+
+bool __vma_defer_free(struct vm_area_struct *vma)
+{
+	struct anon_vma *was = READ_ONCE(vma->anon_vma);
+	struct anon_vma *retired;
+
+	/* A lone VMA must have been unlinked. */
+	VM_WARN_ON_ONCE_VMA(was == vma_lone_anon_vma(vma), vma);
+
+	if ((unsigned long)was & ANON_VMA_UNLINKED) {
+		retired = (struct anon_vma *)((unsigned long)was | ANON_VMA_RETIRED);
+		if (try_cmpxchg(&vma->anon_vma, &was, retired)) {
+			count_vm_event(ANON_VMA_RETIRE);
+			return true;
+		}
+		/* The anon_vma was faster: was is NULL or DEAD now. */
+	}
+	if (was != ANON_VMA_DEAD)
+		return false;
+
+	lone_free_after_pins(vma);
+	return true;
+}
+
+/**
+ * lone_oldest_anon_vma() - what a folio names that a lone VMA does not own alone
+ * @vma: the VMA, which was lone when the caller looked
+ *
+ * Return: The root of the anon_vmas that @vma inherited, or its own name.
+ */
+struct anon_vma *lone_oldest_anon_vma(struct vm_area_struct *vma)
+{
+	struct anon_vma_chain *avc;
+
+	/* An upgrade may add an entry meanwhile, nothing removes one. */
+	avc = list_first_or_null_rcu(&vma->anon_vma_chain, struct anon_vma_chain,
+				     same_vma);
+	return avc ? avc->anon_vma->root : vma_lone_anon_vma(vma);
+}
+
+/* See vma_anon_related(): at least one of @vma's anon_vma and @anon_vma is lone. */
+bool __vma_anon_related(const struct vm_area_struct *vma,
+			const struct anon_vma *anon_vma)
+{
+	struct anon_vma_chain *avc;
+
+	/* Pairs with the release in __anon_vma_upgrade(): see its new entry. */
+	smp_rmb();
+	/* An upgrade may add an entry meanwhile, nothing removes one. */
+	list_for_each_entry_lockless(avc, &vma->anon_vma_chain, same_vma) {
+		if (!anon_vma_is_lone(anon_vma))
+			return avc->anon_vma->root == anon_vma->root;
+		if (avc->anon_vma->founder == lone_vma(anon_vma))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * folio_settle_anon_vma() - let a folio name an anon_vma instead of its founder
+ * @folio: a folio, locked, that names a VMA which was upgraded
+ *
+ * Both names are right, and whoever pinned the first one holds the folio lock
+ * until it has unpinned it.
+ *
+ * Context: The mmap lock of a VMA that mapped @folio is held.
+ */
+void folio_settle_anon_vma(struct folio *folio)
+{
+	struct anon_vma *anon_vma = anon_vma_resolve(folio_anon_vma(folio));
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	if (WARN_ON_ONCE(!anon_vma || anon_vma_is_lone(anon_vma)))
+		return;
+	WRITE_ONCE(folio->mapping, (void *)anon_vma + FOLIO_MAPPING_ANON);
+}
+
+static int __init set_lone_nr_buckets(char *str)
+{
+	return kstrtoul(str, 0, &lone_nr_buckets);
+}
+early_param("anon_vma_lazy_buckets", set_lone_nr_buckets);
+
+/**
+ * anon_vma_lazy_init() - allocate the locks of lone VMAs
+ *
+ * Context: Boot, before the first process.
+ */
+void __init anon_vma_lazy_init(void)
+{
+	unsigned int shift, i;
+
+	/* At most one bucket for each MiB of memory. */
+	if (!lone_nr_buckets)
+		lone_nr_buckets = rounddown_pow_of_two(
+			clamp(totalram_pages() >> (20 - PAGE_SHIFT), 1UL,
+			      LONE_BUCKETS_PER_CPU * num_possible_cpus()));
+
+	lone_buckets = alloc_large_system_hash("anon_vma_lazy", sizeof(*lone_buckets),
+					       lone_nr_buckets, 0, 0, &shift,
+					       &lone_bucket_mask, 1, 0);
+	for (i = 0; i <= lone_bucket_mask; i++) {
+		init_rwsem(&lone_buckets[i].rwsem);
+		atomic_set(&lone_buckets[i].pins, 0);
+	}
+	lone_salt = get_random_long();
+}
