@@ -52,6 +52,7 @@ busy()
 		"$@" > "$_log" 2>&1 < /dev/null &
 		_pid=$!
 		(
+			s=
 			trap 'kill $s 2> /dev/null; exit' TERM
 			while :; do
 				sleep 30 & s=$!
