@@ -81,7 +81,8 @@ struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
  *
  * That the folio is mapped proves that the struct of the VMA it names lives, so
  * it is looked at in the same RCU read section, and not before. The answer can
- * be old on return, unless the VMA's bucket is held; then it is final.
+ * be old on return. With the VMA's bucket held it is not, but that the folio may
+ * be unmapped for good; what is walked then does not map it.
  */
 static struct anon_vma *folio_lone_anon_vma(const struct folio *folio)
 {
@@ -99,26 +100,29 @@ static struct anon_vma *folio_lone_anon_vma(const struct folio *folio)
 }
 
 /**
- * folio_lock_lone_read() - lock the lone VMA that maps a folio, for a walk
+ * folio_lock_lone() - lock the lone VMA that maps a folio
  * @folio: the folio, locked
  * @rwc: if its try_lock is set then do not wait, but set its contended; or NULL
+ * @write: lock for writing, to split the folio, instead of for a walk
  *
  * With the lock held the VMA stays lone and linked, its range and page tables
  * stand still, and no other VMA can map the folio.
  *
- * Context: May sleep, unless @rwc says otherwise.
- * Return: The VMA's name, to be unlocked with anon_vma_unlock_read(), or NULL
- *	if no lone VMA maps the folio or its lock is contended.
+ * Context: May sleep, unless @rwc says otherwise. Takes lone_rwsem().
+ * Return: The VMA's name, or NULL if no lone VMA maps the folio or its lock is
+ *	contended.
  */
-struct anon_vma *folio_lock_lone_read(const struct folio *folio,
-				      struct rmap_walk_control *rwc)
+struct anon_vma *folio_lock_lone(const struct folio *folio,
+				 struct rmap_walk_control *rwc, bool write)
 {
 	struct anon_vma *lone;
 
 	while ((lone = folio_lone_anon_vma(folio))) {
 		struct rw_semaphore *rwsem = lone_rwsem(lone);
 
-		if (!down_read_trylock(rwsem)) {
+		if (write) {
+			down_write(rwsem);
+		} else if (!down_read_trylock(rwsem)) {
 			if (rwc && rwc->try_lock) {
 				rwc->contended = true;
 				return NULL;
@@ -129,29 +133,11 @@ struct anon_vma *folio_lock_lone_read(const struct folio *folio,
 		/* Upgraded or unmapped while we waited? */
 		if (folio_lone_anon_vma(folio) == lone)
 			return lone;
-		up_read(rwsem);
-	}
-	return NULL;
-}
 
-/**
- * folio_lock_lone_write() - lock the lone VMA that maps a folio, for a split
- * @folio: the folio, locked
- *
- * Context: May sleep.
- * Return: As folio_lock_lone_read(); its lone_rwsem() is held for writing.
- */
-struct anon_vma *folio_lock_lone_write(const struct folio *folio)
-{
-	struct anon_vma *lone;
-
-	while ((lone = folio_lone_anon_vma(folio))) {
-		struct rw_semaphore *rwsem = lone_rwsem(lone);
-
-		down_write(rwsem);
-		if (folio_lone_anon_vma(folio) == lone)
-			return lone;
-		up_write(rwsem);
+		if (write)
+			up_write(rwsem);
+		else
+			up_read(rwsem);
 	}
 	return NULL;
 }
@@ -167,11 +153,12 @@ struct anon_vma *folio_lock_lone_write(const struct folio *folio)
  */
 void lone_lock_write(struct anon_vma *lone)
 {
-	struct vm_area_struct *vma = lone_vma(lone);
+	struct anon_vma *oldest;
 
 	down_write(lone_rwsem(lone));
-	if (!list_empty(&vma->anon_vma_chain))
-		anon_vma_lock_write(lone_oldest_anon_vma(vma));
+	oldest = lone_oldest_anon_vma(lone_vma(lone));
+	if (oldest != lone)
+		anon_vma_lock_write(oldest);
 }
 
 /**
@@ -180,10 +167,10 @@ void lone_lock_write(struct anon_vma *lone)
  */
 void lone_unlock_write(struct anon_vma *lone)
 {
-	struct vm_area_struct *vma = lone_vma(lone);
+	struct anon_vma *oldest = lone_oldest_anon_vma(lone_vma(lone));
 
-	if (!list_empty(&vma->anon_vma_chain))
-		anon_vma_unlock_write(lone_oldest_anon_vma(vma));
+	if (oldest != lone)
+		anon_vma_unlock_write(oldest);
 	up_write(lone_rwsem(lone));
 }
 
@@ -202,7 +189,7 @@ void lone_unlock_write(struct anon_vma *lone)
  */
 struct anon_vma *folio_pin_lone(const struct folio *folio)
 {
-	struct anon_vma *lone = folio_lock_lone_read(folio, NULL);
+	struct anon_vma *lone = folio_lock_lone(folio, NULL, false);
 	struct lone_bucket *bucket;
 	unsigned long idx;
 
@@ -240,7 +227,8 @@ static bool lone_maybe_pinned(const struct vm_area_struct *vma)
 
 /**
  * lone_lock_pinned() - lock what a folio's mappings are to be restored through
- * @lone: what the folio names; the caller has a pin from when it was mapped
+ * @lone: what the folio names; the caller has a pin from when it was mapped, or
+ *	else holds the mmap lock of a VMA that mapped it
  *
  * Context: May sleep.
  * Return: What to walk and to unlock with anon_vma_unlock_read(): @lone, or the
@@ -322,7 +310,10 @@ void lone_unlink(struct vm_area_struct *vma)
 	up_write(rwsem);
 }
 
-/*
+/**
+ * __anon_vma_release_founder() - let the founder of an anon_vma go
+ * @anon_vma: the anon_vma, about to be freed
+ *
  * The struct of a founder is needed until its VMA is freed *and* its anon_vma
  * is: folios may name it as long as the anon_vma lives. Whichever of the two
  * comes last, here or in __vma_defer_free(), goes on to look for pins.
@@ -343,6 +334,7 @@ void __anon_vma_release_founder(struct anon_vma *anon_vma)
 		kfree(vma);
 }
 
+/* See vma_defer_free(). */
 bool __vma_defer_free(struct vm_area_struct *vma)
 {
 	struct anon_vma *was = READ_ONCE(vma->anon_vma);
@@ -382,7 +374,23 @@ struct anon_vma *lone_oldest_anon_vma(struct vm_area_struct *vma)
 	return avc ? avc->anon_vma->root : vma_lone_anon_vma(vma);
 }
 
-/* See vma_anon_related(): at least one of @vma's anon_vma and @anon_vma is lone. */
+/**
+ * lone_is_fork_child() - may a lone VMA map pages that it inherited at fork?
+ * @vma: the VMA, which was lone when the caller looked
+ *
+ * Return: true if it is linked to the anon_vmas of ancestors.
+ */
+bool lone_is_fork_child(struct vm_area_struct *vma)
+{
+	struct anon_vma_chain *avc;
+
+	avc = list_first_or_null_rcu(&vma->anon_vma_chain, struct anon_vma_chain,
+				     same_vma);
+	/* An upgrade meanwhile has put its own first, a child the parent's. */
+	return avc && avc->anon_vma->founder != vma;
+}
+
+/* See vma_anon_related(). */
 bool __vma_anon_related(const struct vm_area_struct *vma,
 			const struct anon_vma *anon_vma)
 {
@@ -402,10 +410,10 @@ bool __vma_anon_related(const struct vm_area_struct *vma,
 
 /**
  * folio_settle_anon_vma() - let a folio name an anon_vma instead of its founder
- * @folio: a folio, locked, that names a VMA which was upgraded
+ * @folio: a folio, locked, that names a VMA
  *
- * Both names are right, and whoever pinned the first one holds the folio lock
- * until it has unpinned it.
+ * Does nothing if that VMA is lone. Otherwise both names are right, and whoever
+ * pinned the first one holds the folio lock until it has unpinned it.
  *
  * Context: The mmap lock of a VMA that mapped @folio is held.
  */
@@ -414,14 +422,15 @@ void folio_settle_anon_vma(struct folio *folio)
 	struct anon_vma *anon_vma = anon_vma_resolve(folio_anon_vma(folio));
 
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
-	if (WARN_ON_ONCE(!anon_vma || anon_vma_is_lone(anon_vma)))
+	/* Lone still: it is first touched by another thread just now. */
+	if (!anon_vma || anon_vma_is_lone(anon_vma))
 		return;
 	WRITE_ONCE(folio->mapping, (void *)anon_vma + FOLIO_MAPPING_ANON);
 }
 
 static int __init set_lone_nr_buckets(char *str)
 {
-	return kstrtoul(str, 0, &lone_nr_buckets);
+	return str ? kstrtoul(str, 0, &lone_nr_buckets) : -EINVAL;
 }
 early_param("anon_vma_lazy_buckets", set_lone_nr_buckets);
 
@@ -432,16 +441,17 @@ early_param("anon_vma_lazy_buckets", set_lone_nr_buckets);
  */
 void __init anon_vma_lazy_init(void)
 {
-	unsigned int shift, i;
+	unsigned long max = LONE_BUCKETS_PER_CPU * num_possible_cpus();
+	unsigned int i;
 
 	/* At most one bucket for each MiB of memory. */
-	if (!lone_nr_buckets)
-		lone_nr_buckets = rounddown_pow_of_two(
-			clamp(totalram_pages() >> (20 - PAGE_SHIFT), 1UL,
-			      LONE_BUCKETS_PER_CPU * num_possible_cpus()));
+	if (!lone_nr_buckets) {
+		lone_nr_buckets = clamp(totalram_pages() >> (20 - PAGE_SHIFT), 1UL, max);
+		lone_nr_buckets = rounddown_pow_of_two(lone_nr_buckets);
+	}
 
 	lone_buckets = alloc_large_system_hash("anon_vma_lazy", sizeof(*lone_buckets),
-					       lone_nr_buckets, 0, 0, &shift,
+					       lone_nr_buckets, 0, 0, NULL,
 					       &lone_bucket_mask, 1, 0);
 	for (i = 0; i <= lone_bucket_mask; i++) {
 		init_rwsem(&lone_buckets[i].rwsem);

@@ -50,10 +50,10 @@ struct anon_vma *lone_lock_pinned(struct anon_vma *lone);
 void lone_unpin(struct anon_vma *pinned);
 void lone_unlink(struct vm_area_struct *vma);
 struct anon_vma *lone_oldest_anon_vma(struct vm_area_struct *vma);
+bool lone_is_fork_child(struct vm_area_struct *vma);
 
-struct anon_vma *folio_lock_lone_read(const struct folio *folio,
-				      struct rmap_walk_control *rwc);
-struct anon_vma *folio_lock_lone_write(const struct folio *folio);
+struct anon_vma *folio_lock_lone(const struct folio *folio,
+				 struct rmap_walk_control *rwc, bool write);
 struct anon_vma *folio_pin_lone(const struct folio *folio);
 
 void __anon_vma_release_founder(struct anon_vma *anon_vma);
@@ -81,6 +81,16 @@ static inline struct vm_area_struct *anon_vma_founder(const struct anon_vma *ano
 #endif
 }
 
+/* The anon_vma that a VMA was upgraded to, from its ->anon_vma; or NULL. */
+static inline struct anon_vma *founder_anon_vma(struct anon_vma *anon_vma)
+{
+	/* Lone, dead, or the struct belongs to another VMA by now. */
+	if (anon_vma_is_lone(anon_vma))
+		return NULL;
+	return (struct anon_vma *)((unsigned long)anon_vma &
+				   ~(ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
+}
+
 /**
  * anon_vma_resolve() - find out what a folio's anon_vma stands for now
  * @anon_vma: an anon_vma, or a VMA that was lone when a folio was named by it
@@ -99,13 +109,7 @@ static inline struct anon_vma *anon_vma_resolve(struct anon_vma *anon_vma)
 		return anon_vma;
 
 	now = READ_ONCE(lone_vma(anon_vma)->anon_vma);
-	if (now == anon_vma)
-		return now;
-	/* Dead, or the struct belongs to another VMA by now. */
-	if (anon_vma_is_lone(now))
-		return NULL;
-	return (struct anon_vma *)((unsigned long)now &
-				   ~(ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
+	return now == anon_vma ? now : founder_anon_vma(now);
 }
 
 /**
@@ -194,7 +198,7 @@ static inline void anon_vma_release_founder(struct anon_vma *anon_vma)
  */
 static inline bool vma_defer_free(struct vm_area_struct *vma)
 {
-	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) && vma->anon_vma &&
+	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) && READ_ONCE(vma->anon_vma) &&
 		__vma_defer_free(vma);
 }
 
