@@ -116,11 +116,12 @@ ccache_vars()	# SRC OUT
 	CCACHE_DIR=$build/ccache
 	CCACHE_BASEDIR=$(dirname "$2")
 	CCACHE_NOHASHDIR=1
+	CCACHE_DEPEND=1		# a miss costs no run of the preprocessor
 	CCACHE_MAXSIZE=5G
 	CCACHE_SLOPPINESS=include_file_ctime,include_file_mtime,time_macros
 	CCACHE_IGNOREOPTIONS='-fmacro-prefix-map=*'
-	export CCACHE_DIR CCACHE_BASEDIR CCACHE_NOHASHDIR CCACHE_MAXSIZE \
-		CCACHE_SLOPPINESS CCACHE_IGNOREOPTIONS
+	export CCACHE_DIR CCACHE_BASEDIR CCACHE_NOHASHDIR CCACHE_DEPEND \
+		CCACHE_MAXSIZE CCACHE_SLOPPINESS CCACHE_IGNOREOPTIONS
 	ccache=$(command -v ccache) || ccache=
 }
 
