@@ -397,7 +397,8 @@ bool __vma_anon_related(const struct vm_area_struct *vma,
 	struct anon_vma_chain *avc;
 
 	/* Pairs with the release in __anon_vma_upgrade(): see its new entry. */
-	smp_rmb();
+	if (smp_load_acquire(&vma->anon_vma) == anon_vma)
+		return true;
 	/* An upgrade may add an entry meanwhile, nothing removes one. */
 	list_for_each_entry_lockless(avc, &vma->anon_vma_chain, same_vma) {
 		if (!anon_vma_is_lone(anon_vma))

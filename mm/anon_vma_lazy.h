@@ -65,6 +65,13 @@ static inline struct anon_vma *vma_lone_anon_vma(const struct vm_area_struct *vm
 	return (struct anon_vma *)((unsigned long)vma | ANON_VMA_LONE);
 }
 
+/* Another thread may upgrade it, but nothing makes a VMA lone again. */
+static inline bool vma_is_lone(const struct vm_area_struct *vma)
+{
+	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) &&
+		anon_vma_is_lone(READ_ONCE(vma->anon_vma));
+}
+
 static inline struct vm_area_struct *lone_vma(const struct anon_vma *lone)
 {
 	return (struct vm_area_struct *)((unsigned long)lone &
@@ -126,7 +133,7 @@ static inline struct anon_vma *anon_vma_resolve(struct anon_vma *anon_vma)
 static inline int anon_vma_upgrade(struct vm_area_struct *vma,
 				   enum anon_vma_upgrade_cause cause)
 {
-	if (!anon_vma_is_lone(READ_ONCE(vma->anon_vma)))
+	if (!vma_is_lone(vma))
 		return 0;
 	return __anon_vma_upgrade(vma, cause);
 }
@@ -145,11 +152,9 @@ static inline int anon_vma_upgrade(struct vm_area_struct *vma,
 static inline bool vma_anon_related(const struct vm_area_struct *vma,
 				    const struct anon_vma *anon_vma)
 {
-	const struct anon_vma *own = READ_ONCE(vma->anon_vma);
-
-	if (anon_vma_is_lone(own) || anon_vma_is_lone(anon_vma))
-		return own == anon_vma || __vma_anon_related(vma, anon_vma);
-	return own->root == anon_vma->root;
+	if (vma_is_lone(vma) || anon_vma_is_lone(anon_vma))
+		return __vma_anon_related(vma, anon_vma);
+	return vma->anon_vma->root == anon_vma->root;
 }
 
 /**
@@ -165,8 +170,7 @@ static inline bool vma_anon_related(const struct vm_area_struct *vma,
 static inline bool vma_may_name_folio(const struct vm_area_struct *vma,
 				      const struct folio *folio)
 {
-	return !anon_vma_is_lone(READ_ONCE(vma->anon_vma)) ||
-		!folio_is_zone_device(folio);
+	return !vma_is_lone(vma) || !folio_is_zone_device(folio);
 }
 
 /* Is @vma, which is not lone, the founder of its anon_vma? */
