@@ -7,6 +7,9 @@
  * lone VMA is its address, tagged; its lock is an rwsem in a table, hashed by
  * that address; and to hold on to it is to count a pin next to that rwsem.
  *
+ * A name may be shared by a group of VMAs of one mm, as when a lone VMA is split.
+ * A walk then looks at each of them, so groups are small.
+ *
  * Strangers may share a bucket. That cannot deadlock, as all anon_vma locks are
  * one lockdep class already and nobody holds two of them at once, except for
  * mm_take_all_locks(), which upgrades what is lone instead. Nobody holds two
@@ -27,10 +30,10 @@
 #include "internal.h"
 
 /**
- * struct lone_bucket - what the lone VMAs share that hash to it
+ * struct lone_bucket - what the lone VMAs share whose names hash to it
  * @rwsem: held for reading by who walks such a VMA for a folio, for writing by
- *	who changes its range, moves or frees its page tables, upgrades or
- *	unlinks it
+ *	who changes its range, moves or frees its page tables, lets it join a
+ *	group, upgrades or unlinks it
  * @pins: how many pins there are; they are taken with @rwsem held
  */
 struct lone_bucket {
@@ -39,6 +42,9 @@ struct lone_bucket {
 } ____cacheline_aligned_in_smp;
 
 #define LONE_BUCKETS_PER_CPU	256UL
+
+/* How many VMAs may share a name, all of which a walk looks at. */
+#define LONE_GROUP_MAX		8
 
 static struct lone_bucket *lone_buckets __ro_after_init;
 static unsigned int lone_bucket_mask __ro_after_init;
@@ -76,7 +82,7 @@ struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
 }
 
 /*
- * The lone VMA that alone can map @folio, or NULL if there is none: the folio
+ * The lone VMAs that alone can map @folio, or NULL if there are none: the folio
  * is not mapped, or names an anon_vma, or a VMA that was upgraded since.
  *
  * That the folio is mapped proves that the struct of the VMA it names lives, so
@@ -105,8 +111,8 @@ static struct anon_vma *folio_lone_anon_vma(const struct folio *folio)
  * @rwc: if its try_lock is set then do not wait, but set its contended; or NULL
  * @write: lock for writing, to split the folio, instead of for a walk
  *
- * With the lock held the VMA stays lone and linked, its range and page tables
- * stand still, and no other VMA can map the folio.
+ * With the lock held the VMA and its group stay lone and linked, their ranges
+ * and page tables stand still, and no other VMA can map the folio.
  *
  * Context: May sleep, unless @rwc says otherwise. Takes lone_rwsem().
  * Return: The VMA's name, or NULL if no lone VMA maps the folio or its lock is
@@ -153,12 +159,9 @@ struct anon_vma *folio_lock_lone(const struct folio *folio,
  */
 void lone_lock_write(struct anon_vma *lone)
 {
-	struct anon_vma *oldest;
-
 	down_write(lone_rwsem(lone));
-	oldest = lone_oldest_anon_vma(lone_vma(lone));
-	if (oldest != lone)
-		anon_vma_lock_write(oldest);
+	if (lone_is_child(lone))
+		anon_vma_lock_write(lone_oldest_anon_vma(lone));
 }
 
 /**
@@ -167,11 +170,51 @@ void lone_lock_write(struct anon_vma *lone)
  */
 void lone_unlock_write(struct anon_vma *lone)
 {
-	struct anon_vma *oldest = lone_oldest_anon_vma(lone_vma(lone));
-
-	if (oldest != lone)
-		anon_vma_unlock_write(oldest);
+	if (lone_is_child(lone))
+		anon_vma_unlock_write(lone_oldest_anon_vma(lone));
 	up_write(lone_rwsem(lone));
+}
+
+static bool vma_has_anon_pgoff(const struct vm_area_struct *vma, pgoff_t first,
+			       pgoff_t last)
+{
+	return first <= vma_last_anon_pgoff(vma) && last >= vma_start_anon_pgoff(vma);
+}
+
+/**
+ * lone_next_vma() - step through the VMAs that a name stands for
+ * @lone: the name
+ * @vma: the VMA that was returned last, or NULL to begin
+ * @first: the first page offset that is wanted
+ * @last: the last one
+ *
+ * Who joins a group comes after those that are in it. So a walk that overtakes
+ * mremap(), which moves pages from one that is to one that joins, does not miss
+ * them.
+ *
+ * Context: lone_rwsem() is held.
+ * Return: A VMA that has some of these pages, or NULL after the last one.
+ */
+struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
+				     struct vm_area_struct *vma,
+				     pgoff_t first, pgoff_t last)
+{
+	struct vm_area_struct *founder = lone_vma(lone);
+
+	if (!vma) {
+		vma = founder;
+		/* It may be unlinked, and the head of its group still. */
+		if (READ_ONCE(vma->anon_vma) == lone && vma_has_anon_pgoff(vma, first, last))
+			return vma;
+	}
+	if (lone_is_child(lone))
+		return NULL;
+
+	list_for_each_entry_continue(vma, &founder->anon_vma_chain, anon_vma_chain) {
+		if (vma_has_anon_pgoff(vma, first, last))
+			return vma;
+	}
+	return NULL;
 }
 
 /**
@@ -293,21 +336,92 @@ static void lone_free_after_pins(struct vm_area_struct *vma)
 		  lone_free_rcu);
 }
 
+/* Nothing names the struct of a founder any more: free it if its VMA is gone. */
+static void lone_release(struct vm_area_struct *founder)
+{
+	bool pinned = lone_maybe_pinned(founder);
+	unsigned long was;
+
+	was = (unsigned long)xchg(&founder->anon_vma, pinned ? ANON_VMA_DEAD : NULL);
+	VM_WARN_ON_ONCE(!(was & ANON_VMA_UNLINKED));
+	if (!(was & ANON_VMA_RETIRED))
+		return;
+	if (pinned)
+		lone_free_after_pins(founder);
+	else
+		kfree(founder);
+}
+
 /**
- * lone_unlink() - end a lone VMA's being its own anon_vma
+ * lone_join() - let a VMA share the name of others
+ * @vma: the VMA; unfaulted, or a copy with the name in place already
+ * @lone: the name, of a VMA that stays linked
+ *
+ * Context: The mmap lock is held, for writing unless @vma is unfaulted.
+ *	Takes lone_rwsem() and the page_table_lock.
+ * Return: false if @vma must not share the name: that is of a forked child, or
+ *	of too many VMAs already, or they were upgraded meanwhile.
+ */
+bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone)
+{
+	struct vm_area_struct *founder = lone_vma(lone);
+	struct rw_semaphore *rwsem = lone_rwsem(lone);
+	bool may_join;
+
+	if (lone_is_child(lone))
+		return false;
+
+	down_write(rwsem);
+	may_join = anon_vma_resolve(lone) == lone &&
+		   list_count_nodes(&founder->anon_vma_chain) < LONE_GROUP_MAX - 1;
+	if (may_join) {
+		/* Another fault in @vma may have been faster. */
+		spin_lock(&vma->vm_mm->page_table_lock);
+		if (!vma->anon_vma || vma->anon_vma == lone) {
+			list_move_tail(&vma->anon_vma_chain, &founder->anon_vma_chain);
+			WRITE_ONCE(vma->anon_vma, lone);
+			count_vm_event(ANON_VMA_LONE_JOIN);
+		}
+		spin_unlock(&vma->vm_mm->page_table_lock);
+	}
+	up_write(rwsem);
+
+	return may_join;
+}
+
+/**
+ * lone_unlink() - end a lone VMA's being its own anon_vma, or in a group
  * @vma: the VMA, its anonymous pages unmapped already
  *
  * Walks of its pages are over on return, and none starts any more.
  *
  * Context: The VMA is write-locked or detached. May sleep.
+ * Return: false if it is not lone any more, as its group was upgraded.
  */
-void lone_unlink(struct vm_area_struct *vma)
+bool lone_unlink(struct vm_area_struct *vma)
 {
-	struct rw_semaphore *rwsem = lone_rwsem(vma->anon_vma);
+	struct anon_vma *lone = READ_ONCE(vma->anon_vma);
+	struct vm_area_struct *founder = lone_vma(lone);
+	struct rw_semaphore *rwsem = lone_rwsem(lone);
+	bool is_lone;
 
 	down_write(rwsem);
-	WRITE_ONCE(vma->anon_vma, lone_maybe_pinned(vma) ? ANON_VMA_DEAD : NULL);
+	is_lone = vma->anon_vma == lone;
+	if (!is_lone) {
+		/* The upgrade was on behalf of another VMA of the group. */
+	} else if (vma != founder) {
+		list_del_init(&vma->anon_vma_chain);
+		WRITE_ONCE(vma->anon_vma, NULL);
+		if (founder->anon_vma != lone && list_empty(&founder->anon_vma_chain))
+			lone_release(founder);
+	} else if (!lone_is_child(lone) && !list_empty(&vma->anon_vma_chain)) {
+		WRITE_ONCE(vma->anon_vma, anon_vma_unlinked(lone));
+	} else {
+		WRITE_ONCE(vma->anon_vma, lone_maybe_pinned(vma) ? ANON_VMA_DEAD : NULL);
+	}
 	up_write(rwsem);
+
+	return is_lone;
 }
 
 /**
@@ -315,23 +429,12 @@ void lone_unlink(struct vm_area_struct *vma)
  * @anon_vma: the anon_vma, about to be freed
  *
  * The struct of a founder is needed until its VMA is freed *and* its anon_vma
- * is: folios may name it as long as the anon_vma lives. Whichever of the two
- * comes last, here or in __vma_defer_free(), goes on to look for pins.
+ * or group is: folios may name it as long as that lives. Whichever of the two
+ * comes last, lone_release() or __vma_defer_free(), goes on to look for pins.
  */
 void __anon_vma_release_founder(struct anon_vma *anon_vma)
 {
-	struct vm_area_struct *vma = anon_vma->founder;
-	bool pinned = lone_maybe_pinned(vma);
-	unsigned long was;
-
-	was = (unsigned long)xchg(&vma->anon_vma, pinned ? ANON_VMA_DEAD : NULL);
-	VM_WARN_ON_ONCE(!(was & ANON_VMA_UNLINKED));
-	if (!(was & ANON_VMA_RETIRED))
-		return;
-	if (pinned)
-		lone_free_after_pins(vma);
-	else
-		kfree(vma);
+	lone_release(anon_vma->founder);
 }
 
 /* See vma_defer_free(). */
@@ -341,15 +444,16 @@ bool __vma_defer_free(struct vm_area_struct *vma)
 	struct anon_vma *retired;
 
 	/* A lone VMA must have been unlinked. */
-	VM_WARN_ON_ONCE_VMA(was == vma_lone_anon_vma(vma), vma);
+	VM_WARN_ON_ONCE_VMA(anon_vma_is_lone(was) && lone_vma(was) == vma &&
+			    !((unsigned long)was & ANON_VMA_UNLINKED), vma);
 
-	if ((unsigned long)was & ANON_VMA_UNLINKED) {
+	while ((unsigned long)was & ANON_VMA_UNLINKED) {
 		retired = (struct anon_vma *)((unsigned long)was | ANON_VMA_RETIRED);
 		if (try_cmpxchg(&vma->anon_vma, &was, retired)) {
 			count_vm_event(ANON_VMA_RETIRE);
 			return true;
 		}
-		/* The anon_vma was faster: was is NULL or DEAD now. */
+		/* The group was upgraded, or nothing is left: NULL or DEAD. */
 	}
 	if (was != ANON_VMA_DEAD)
 		return false;
@@ -360,34 +464,20 @@ bool __vma_defer_free(struct vm_area_struct *vma)
 
 /**
  * lone_oldest_anon_vma() - what a folio names that a lone VMA does not own alone
- * @vma: the VMA, which was lone when the caller looked
+ * @lone: the name of the VMA, which was lone when the caller looked
  *
- * Return: The root of the anon_vmas that @vma inherited, or its own name.
+ * Return: The root of the anon_vmas that it inherited, or its own name.
  */
-struct anon_vma *lone_oldest_anon_vma(struct vm_area_struct *vma)
+struct anon_vma *lone_oldest_anon_vma(const struct anon_vma *lone)
 {
 	struct anon_vma_chain *avc;
 
+	if (!lone_is_child(lone))
+		return (struct anon_vma *)lone;
 	/* An upgrade may add an entry meanwhile, nothing removes one. */
-	avc = list_first_or_null_rcu(&vma->anon_vma_chain, struct anon_vma_chain,
-				     same_vma);
-	return avc ? avc->anon_vma->root : vma_lone_anon_vma(vma);
-}
-
-/**
- * lone_is_fork_child() - may a lone VMA map pages that it inherited at fork?
- * @vma: the VMA, which was lone when the caller looked
- *
- * Return: true if it is linked to the anon_vmas of ancestors.
- */
-bool lone_is_fork_child(struct vm_area_struct *vma)
-{
-	struct anon_vma_chain *avc;
-
-	avc = list_first_or_null_rcu(&vma->anon_vma_chain, struct anon_vma_chain,
-				     same_vma);
-	/* An upgrade meanwhile has put its own first, a child the parent's. */
-	return avc && avc->anon_vma->founder != vma;
+	avc = list_first_or_null_rcu(&lone_vma(lone)->anon_vma_chain,
+				     struct anon_vma_chain, same_vma);
+	return avc->anon_vma->root;
 }
 
 /* See vma_anon_related(). */
@@ -395,10 +485,15 @@ bool __vma_anon_related(const struct vm_area_struct *vma,
 			const struct anon_vma *anon_vma)
 {
 	struct anon_vma_chain *avc;
+	struct anon_vma *own;
 
 	/* Pairs with the release in __anon_vma_upgrade(): see its new entry. */
-	if (smp_load_acquire(&vma->anon_vma) == anon_vma)
+	own = smp_load_acquire(&vma->anon_vma);
+	if (own == anon_vma)
 		return true;
+	/* It has no ancestors, and a link to its group in the entries' place. */
+	if (anon_vma_is_group(own))
+		return false;
 	/* An upgrade may add an entry meanwhile, nothing removes one. */
 	list_for_each_entry_lockless(avc, &vma->anon_vma_chain, same_vma) {
 		if (!anon_vma_is_lone(anon_vma))

@@ -12,15 +12,22 @@
 #include <linux/rmap.h>
 
 /*
- * vma->anon_vma of a VMA that started lone, X, goes through
+ * VMAs of one mm may share a name: those that were split off a lone VMA X, say.
+ * They are X's group, linked through their anon_vma_chain, with X as its head,
+ * and X is its founder. A forked child has no group, as its anon_vma_chain leads
+ * to its ancestors, which its name says.
  *
- *   X | LONE			lone (also in an unlinked copy of X)
+ * vma->anon_vma of the founder X goes through
+ *
+ *   X | LONE			lone, and the head of its group
+ *   X | LONE | UNLINKED	X is unlinked, others of its group are not
  *   anon_vma			upgraded, X is the founder of the anon_vma
  *   anon_vma | UNLINKED	X is unlinked, the anon_vma still lives
- *   anon_vma | UNLINKED | RETIRED
- *				and vm_area_free(X) left the struct to it
+ *   ... | UNLINKED | RETIRED	and vm_area_free(X) left the struct to either
  *   DEAD			unlinked, the struct may be pinned
  *   NULL			unlinked, nobody will look at the struct
+ *
+ * and that of another VMA of the group from X | LONE to an anon_vma or NULL.
  */
 #define ANON_VMA_UNLINKED	0x1UL
 #define ANON_VMA_RETIRED	0x2UL
@@ -30,6 +37,12 @@
 #define ANON_VMA_PIN_SHIFT	3
 #define ANON_VMA_PIN_IDX	BIT(ANON_VMA_PIN_SHIFT)
 
+/* In the name of a lone VMA that was forked: its chain leads to its ancestors. */
+#define ANON_VMA_CHILD		0x10UL
+
+/* VMAs are aligned to more than that. */
+#define ANON_VMA_NAME_BITS	0x1fUL
+
 /* Why a lone VMA is upgraded, in the order of the vmstat events. */
 enum anon_vma_upgrade_cause {
 	ANON_VMA_FOR_FORK,	/* fork maps its pages into the child */
@@ -37,8 +50,7 @@ enum anon_vma_upgrade_cause {
 	ANON_VMA_FOR_OTHER,	/* KSM, MMU notifiers, device memory */
 };
 
-int __anon_vma_upgrade(struct vm_area_struct *vma,
-		       enum anon_vma_upgrade_cause cause);
+int __anon_vma_upgrade(struct anon_vma *lone, enum anon_vma_upgrade_cause cause);
 bool __vma_anon_related(const struct vm_area_struct *vma,
 			const struct anon_vma *anon_vma);
 void folio_settle_anon_vma(struct folio *folio);
@@ -48,9 +60,12 @@ void lone_lock_write(struct anon_vma *lone);
 void lone_unlock_write(struct anon_vma *lone);
 struct anon_vma *lone_lock_pinned(struct anon_vma *lone);
 void lone_unpin(struct anon_vma *pinned);
-void lone_unlink(struct vm_area_struct *vma);
-struct anon_vma *lone_oldest_anon_vma(struct vm_area_struct *vma);
-bool lone_is_fork_child(struct vm_area_struct *vma);
+bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone);
+bool lone_unlink(struct vm_area_struct *vma);
+struct anon_vma *lone_oldest_anon_vma(const struct anon_vma *lone);
+struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
+				     struct vm_area_struct *vma,
+				     pgoff_t first, pgoff_t last);
 
 struct anon_vma *folio_lock_lone(const struct folio *folio,
 				 struct rmap_walk_control *rwc, bool write);
@@ -65,6 +80,18 @@ static inline struct anon_vma *vma_lone_anon_vma(const struct vm_area_struct *vm
 	return (struct anon_vma *)((unsigned long)vma | ANON_VMA_LONE);
 }
 
+/* Does a lone VMA's name say that it has ancestors? */
+static inline bool lone_is_child(const struct anon_vma *lone)
+{
+	return (unsigned long)lone & ANON_VMA_CHILD;
+}
+
+/* Is it the name of VMAs without ancestors, which others may come to share? */
+static inline bool anon_vma_is_group(const struct anon_vma *anon_vma)
+{
+	return anon_vma_is_lone(anon_vma) && !lone_is_child(anon_vma);
+}
+
 /* Another thread may upgrade it, but nothing makes a VMA lone again. */
 static inline bool vma_is_lone(const struct vm_area_struct *vma)
 {
@@ -72,10 +99,10 @@ static inline bool vma_is_lone(const struct vm_area_struct *vma)
 		anon_vma_is_lone(READ_ONCE(vma->anon_vma));
 }
 
+/* The VMA whose name it is, and the founder of the group that has the name. */
 static inline struct vm_area_struct *lone_vma(const struct anon_vma *lone)
 {
-	return (struct vm_area_struct *)((unsigned long)lone &
-					 ~(ANON_VMA_LONE | ANON_VMA_PIN_IDX));
+	return (struct vm_area_struct *)((unsigned long)lone & ~ANON_VMA_NAME_BITS);
 }
 
 /* The VMA that was lone before it got @anon_vma, if there is one. */
@@ -88,14 +115,18 @@ static inline struct vm_area_struct *anon_vma_founder(const struct anon_vma *ano
 #endif
 }
 
+/* A founder's ->anon_vma as it was before the founder was unlinked. */
+static inline struct anon_vma *anon_vma_linked(struct anon_vma *anon_vma)
+{
+	return (struct anon_vma *)((unsigned long)anon_vma &
+				   ~(ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
+}
+
 /* The anon_vma that a VMA was upgraded to, from its ->anon_vma; or NULL. */
 static inline struct anon_vma *founder_anon_vma(struct anon_vma *anon_vma)
 {
 	/* Lone, dead, or the struct belongs to another VMA by now. */
-	if (anon_vma_is_lone(anon_vma))
-		return NULL;
-	return (struct anon_vma *)((unsigned long)anon_vma &
-				   ~(ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
+	return anon_vma_is_lone(anon_vma) ? NULL : anon_vma_linked(anon_vma);
 }
 
 /**
@@ -103,10 +134,10 @@ static inline struct anon_vma *founder_anon_vma(struct anon_vma *anon_vma)
  * @anon_vma: an anon_vma, or a VMA that was lone when a folio was named by it
  *
  * Context: If @anon_vma names a VMA then its struct must be kept in memory: by
- *	a pin, by the lock that a walk of the folio takes, or by an RCU read
- *	section in which the folio was mapped.
- * Return: @anon_vma if that is an anon_vma or the VMA still lone, the anon_vma
- *	that the VMA was upgraded to, or NULL if the VMA is gone and left none.
+ *	a pin, by the lock that a walk of the folio takes, by an RCU read section
+ *	in which the folio was mapped, or by what keeps a VMA linked that has it.
+ * Return: @anon_vma if that is an anon_vma or the group still lone, the anon_vma
+ *	that it was upgraded to, or NULL if the VMAs are gone and left none.
  */
 static inline struct anon_vma *anon_vma_resolve(struct anon_vma *anon_vma)
 {
@@ -116,15 +147,15 @@ static inline struct anon_vma *anon_vma_resolve(struct anon_vma *anon_vma)
 		return anon_vma;
 
 	now = READ_ONCE(lone_vma(anon_vma)->anon_vma);
-	return now == anon_vma ? now : founder_anon_vma(now);
+	return anon_vma_linked(now) == anon_vma ? anon_vma : founder_anon_vma(now);
 }
 
 /**
- * anon_vma_upgrade() - give a lone VMA an anon_vma
+ * anon_vma_upgrade() - give a lone VMA and its group an anon_vma
  * @vma: the VMA; nothing is done unless it is lone
  * @cause: what needs it, for the statistics
  *
- * To be called before a second VMA can map a page of @vma.
+ * To be called before a VMA of no group can map a page of @vma.
  *
  * Context: The mmap lock is held, for reading or writing, or @vma is not in the
  *	tree. May sleep. Takes the bucket's, then the anon_vma's lock.
@@ -133,9 +164,9 @@ static inline struct anon_vma *anon_vma_resolve(struct anon_vma *anon_vma)
 static inline int anon_vma_upgrade(struct vm_area_struct *vma,
 				   enum anon_vma_upgrade_cause cause)
 {
-	if (!vma_is_lone(vma))
-		return 0;
-	return __anon_vma_upgrade(vma, cause);
+	struct anon_vma *lone = READ_ONCE(vma->anon_vma);
+
+	return anon_vma_is_lone(lone) ? __anon_vma_upgrade(lone, cause) : 0;
 }
 
 /**
@@ -173,11 +204,15 @@ static inline bool vma_may_name_folio(const struct vm_area_struct *vma,
 	return !vma_is_lone(vma) || !folio_is_zone_device(folio);
 }
 
-/* Is @vma, which is not lone, the founder of its anon_vma? */
+/* Is @vma linked, and the founder of an anon_vma or of a group with others in it? */
 static inline bool vma_is_founder(const struct vm_area_struct *vma)
 {
-	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) && vma->anon_vma &&
-		anon_vma_founder(vma->anon_vma) == vma;
+	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY) || !vma->anon_vma)
+		return false;
+	if (anon_vma_is_lone(vma->anon_vma))
+		return vma->anon_vma == vma_lone_anon_vma(vma) &&
+			!list_empty(&vma->anon_vma_chain);
+	return anon_vma_founder(vma->anon_vma) == vma;
 }
 
 /* What the founder of @anon_vma has in its stead once it is unlinked. */
