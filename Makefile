@@ -76,6 +76,10 @@ check-boot:		## only: build VARIANT=debug, boot it, run the selftest
 check-steps:		## every step of the series builds, option on and off (not in check)
 	@$(LAB)/check steps
 
+.PHONY: check-maps
+check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
+	@$(LAB)/maps
+
 .PHONY: readme-table
 readme-table:		## put the last demo's table into README.md
 	@$(LAB)/readme-table

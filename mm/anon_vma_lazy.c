@@ -375,10 +375,14 @@ bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone)
 	may_join = anon_vma_resolve(lone) == lone &&
 		   list_count_nodes(&founder->anon_vma_chain) < LONE_GROUP_MAX - 1;
 	if (may_join) {
-		/* Another fault in @vma may have been faster. */
 		spin_lock(&vma->vm_mm->page_table_lock);
-		if (!vma->anon_vma || vma->anon_vma == lone) {
-			list_move_tail(&vma->anon_vma_chain, &founder->anon_vma_chain);
+		/*
+		 * Another fault in @vma may have been faster: then it is in the
+		 * group, or even its founder.
+		 */
+		if (vma != founder && list_empty(&vma->anon_vma_chain) &&
+		    (!vma->anon_vma || vma->anon_vma == lone)) {
+			list_add_tail(&vma->anon_vma_chain, &founder->anon_vma_chain);
 			WRITE_ONCE(vma->anon_vma, lone);
 			count_vm_event(ANON_VMA_LONE_JOIN);
 		}
@@ -392,15 +396,15 @@ bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone)
 /**
  * lone_unlink() - end a lone VMA's being its own anon_vma, or in a group
  * @vma: the VMA, its anonymous pages unmapped already
+ * @lone: the name that the caller saw in it
  *
  * Walks of its pages are over on return, and none starts any more.
  *
  * Context: The VMA is write-locked or detached. May sleep.
  * Return: false if it is not lone any more, as its group was upgraded.
  */
-bool lone_unlink(struct vm_area_struct *vma)
+bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone)
 {
-	struct anon_vma *lone = READ_ONCE(vma->anon_vma);
 	struct vm_area_struct *founder = lone_vma(lone);
 	struct rw_semaphore *rwsem = lone_rwsem(lone);
 	bool is_lone;

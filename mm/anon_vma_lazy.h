@@ -61,7 +61,7 @@ void lone_unlock_write(struct anon_vma *lone);
 struct anon_vma *lone_lock_pinned(struct anon_vma *lone);
 void lone_unpin(struct anon_vma *pinned);
 bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone);
-bool lone_unlink(struct vm_area_struct *vma);
+bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone);
 struct anon_vma *lone_oldest_anon_vma(const struct anon_vma *lone);
 struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
 				     struct vm_area_struct *vma,

@@ -10,6 +10,10 @@
  * and only then, on a kernel that has the feature, the events in /proc/vmstat
  * which tell that the intended path was taken.
  *
+ * When a lone VMA is split, moved or merged the second VMA joins its group, and
+ * both stay lone. Without groups it is upgraded then, as it is for a fork. Which
+ * of the two this kernel does is found out once, when the program starts.
+ *
  * The same tests run with the feature switched on, switched off, and switched
  * between set up and action, since VMAs of both kinds coexist at all times. On
  * a kernel without the feature one pass checks the contents only.
@@ -50,6 +54,7 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#include "../../../../mm/gup_test.h"
 #include "hugepage_settings.h"
 #include "vm_util.h"
 
@@ -59,6 +64,8 @@
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define SPLIT_THP	"/sys/kernel/debug/split_huge_pages"
 #define PAGE_IDLE	"/sys/kernel/mm/page_idle/bitmap"
+#define GUP_TEST	"/sys/kernel/debug/gup_test"
+#define FAILSLAB(file)	"/sys/kernel/debug/failslab/" file
 
 /* Pages per region, unless a test says otherwise. */
 #define NP		32u
@@ -71,6 +78,8 @@
 #define TRIES		20
 /* Seconds, for a debug kernel in an emulator. */
 #define TIMEOUT		90
+/* So many VMAs may be in a group. */
+#define GROUP_MAX	8u
 
 #define SEED		0x1a2f0000ul
 #define SEED2		0x2b3e0000ul
@@ -88,6 +97,7 @@
 
 enum event {
 	EV_LONE,
+	EV_JOIN,
 	EV_FORK,
 	EV_VMA,
 	EV_OTHER,
@@ -97,6 +107,7 @@ enum event {
 
 static const char * const event_name[NR_EVENTS] = {
 	[EV_LONE]	= "anon_vma_lone",
+	[EV_JOIN]	= "anon_vma_lone_join",
 	[EV_FORK]	= "anon_vma_upgrade_fork",
 	[EV_VMA]	= "anon_vma_upgrade_vma",
 	[EV_OTHER]	= "anon_vma_upgrade_other",
@@ -118,9 +129,14 @@ static struct setting {
 	{ .path = KSM("pages_to_scan") },
 	{ .path = THP("hugepages-64kB/enabled") },
 	{ .path = "/proc/sys/vm/nr_hugepages" },
+	{ .path = FAILSLAB("ignore-gfp-wait") },
+	{ .path = FAILSLAB("verbose") },
 };
 
 static pid_t main_pid;
+
+/* Does a split let the second VMA join a group, instead of upgrading the first? */
+static bool has_groups;
 
 /* Print a diagnostic in whichever process this is. */
 static __printf(1, 2) void complain(const char *fmt, ...)
@@ -717,7 +733,37 @@ static bool events_fit(FIXTURE_DATA(anon_vma) * self, enum event e,
 /* Since the window started. */
 #define EXPECT_EVENTS(e, n, cond) EXPECT_TRUE(events_fit(self, e, n, cond))
 
+/* Exactly that often, whatever the variant. */
+#define EXPECT_COUNT(e, n)						\
+do {									\
+	if (self->events)						\
+		EXPECT_EQ(events(self, e), (unsigned long)(n));		\
+} while (0)
+
 #define EXPECT_NO_EVENTS(e) EXPECT_EVENTS(e, 0, false)
+
+/*
+ * A split, move or merge let a second VMA of this process have a lone one's pages,
+ * @n times or more if @cond: it joined the group, which then stays lone. A kernel
+ * without groups upgrades the lone one.
+ */
+static bool shared_fit(FIXTURE_DATA(anon_vma) * self, unsigned long n, bool cond)
+{
+	if (!has_groups)
+		return events_fit(self, EV_VMA, n, cond) && events_fit(self, EV_JOIN, 0, false);
+	return events_fit(self, EV_JOIN, n, cond) && events_fit(self, EV_VMA, 0, false);
+}
+
+#define EXPECT_SHARED(n, cond) EXPECT_TRUE(shared_fit(self, n, cond))
+
+/* VMAs first touched in the set up were split, moved or merged by the action. */
+#define EXPECT_SPLIT(n) EXPECT_SHARED(n, variant->setup)
+
+/* No VMA was shared in this way. */
+#define EXPECT_NOT_SHARED() EXPECT_SHARED(0, false)
+
+/* Many may have been, and all stayed lone, if there are groups. */
+#define EXPECT_NO_UPGRADE() EXPECT_TRUE(!has_groups || events_fit(self, EV_VMA, 0, false))
 
 /* VMAs first touched in the set up were upgraded by the action. */
 #define EXPECT_UPGRADED(e, n) EXPECT_EVENTS(e, n, variant->setup)
@@ -726,17 +772,17 @@ static bool events_fit(FIXTURE_DATA(anon_vma) * self, enum event e,
 #define EXPECT_FOUNDED(n) EXPECT_EVENTS(EV_LONE, n, variant->action)
 
 /*
- * Whether a VMA is lone can be told only by something that upgrades it: cut
- * the last page off and put it back.
+ * Whether a VMA is lone can be told only by something that changes that, or
+ * makes it a group: cut the last page off and put it back.
  */
 #define EXPECT_LONE_IF(cond, p, n)					\
 do {									\
 	char *__last = (p) + ((n) - 1) * (size_t)psize();		\
 									\
 	window(self);							\
-	ASSERT_EQ(mprotect(__last, psize(), PROT_READ), 0);		\
-	EXPECT_EVENTS(EV_VMA, 1, cond);					\
-	ASSERT_EQ(mprotect(__last, psize(), PROT_READ | PROT_WRITE), 0);\
+	ASSERT_EQ(madvise(__last, psize(), MADV_DONTDUMP), 0);		\
+	EXPECT_SHARED(1, cond);						\
+	ASSERT_EQ(madvise(__last, psize(), MADV_DODUMP), 0);		\
 } while (0)
 
 #define NO_SWAP "no swap device in /proc/swaps"
@@ -776,6 +822,26 @@ static char *map_filled(char *at, unsigned int n, uint64_t seed)
 	return p;
 }
 
+static void __attribute__((constructor)) groups_probe(void)
+{
+	unsigned long was[NR_EVENTS] = { 0 }, now[NR_EVENTS] = { 0 };
+	char *p;
+
+	if (write_string(SYSCTL, "1"))
+		return;
+	/* On either side is what has no pages, and so no name to share. */
+	p = mmap(NULL, bytes(5), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p != MAP_FAILED && map_filled(page(p, 1), 3, SEED)) {
+		read_events(was);
+		mprotect(page(p, 2), psize(), PROT_READ);
+		read_events(now);
+		has_groups = now[EV_JOIN] > was[EV_JOIN];
+		munmap(p, bytes(5));
+	}
+	complain("a VMA that is split %s", has_groups ? "forms a group" : "is upgraded");
+	settings_restore();
+}
+
 /*
  * Have reverse mapping work for all these pages, which must be the caller's
  * alone: unless it finds their one page table entry they cannot be migrated or
@@ -792,6 +858,29 @@ static bool shake(FIXTURE_DATA(anon_vma) * self, char *p, unsigned int n)
 	if (self->swap)
 		ok &= swap_out(p, n);
 	return ok;
+}
+
+/* Are they there, before and after they were shaken? */
+static bool sound(FIXTURE_DATA(anon_vma) * self, char *p, unsigned int first,
+		  unsigned int n, uint64_t seed)
+{
+	return check(p, first, n, seed) && shake(self, p, n) && check(p, first, n, seed);
+}
+
+/* Cut the VMA at @p into @nr VMAs of @n pages each, which differ in a flag. */
+static bool cut(char *p, unsigned int nr, unsigned int n)
+{
+	for (unsigned int i = 1; i < nr; i += 2) {
+		if (madvise(page(p, i * n), bytes(n), MADV_DONTDUMP))
+			return false;
+	}
+	return count_vmas(p, nr * n) == nr;
+}
+
+/* And put them together again. */
+static bool uncut(char *p, unsigned int n)
+{
+	return !madvise(p, bytes(n), MADV_DODUMP) && count_vmas(p, n) == 1;
 }
 
 static bool find_swap(char *dev, size_t size)
@@ -976,7 +1065,7 @@ LAZY_TEST(fault_one)
 	fill(p, 0, NP, SEED);
 	if (self->events)
 		EXPECT_EQ(events(self, EV_LONE), (unsigned long)variant->action);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_FORK);
 	EXPECT_NO_EVENTS(EV_OTHER);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
@@ -999,7 +1088,7 @@ LAZY_TEST(fault_many)
 	/* Exactly: only stores lie between the two looks at the counters. */
 	if (self->events)
 		EXPECT_EQ(events(self, EV_LONE), variant->action ? nr : 0UL);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 
 	for (unsigned int i = 0; i < nr; i++)
 		ASSERT_TRUE(check(page(p, i * step), i, n, SEED));
@@ -1068,7 +1157,7 @@ LAZY_TEST(fault_race)
 	EXPECT_FOUNDED(RACE_ROUNDS);
 	if (self->events)
 		EXPECT_LE(events(self, EV_LONE), RACE_ROUNDS + RACE_THREADS);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	for (unsigned int i = 0; i < RACE_THREADS; i++)
 		ASSERT_EQ(pthread_join(racer[i].thread, NULL), 0);
 
@@ -1229,7 +1318,7 @@ LAZY_TEST(fork_cow)
 	ASSERT_TRUE(kid_paused(&k));
 	EXPECT_UPGRADED(EV_FORK, 1);
 	EXPECT_FOUNDED(1);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP), NP);
 
 	/* The child writes to every second page, the parent to every third. */
@@ -1589,7 +1678,7 @@ LAZY_TEST(fork_vfork)
 	ASSERT_GT(pid, 0);
 	ASSERT_TRUE(reap(pid));
 	EXPECT_NO_EVENTS(EV_FORK);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	EXPECT_LONE_IF(variant->setup, p, NP);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
@@ -1636,7 +1725,7 @@ LAZY_TEST(split_mprotect)
 	ASSERT_NE(p, NULL);
 	begin();
 	ASSERT_EQ(mprotect(page(p, a), bytes(b), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_vmas(p, NP), 3);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	ASSERT_TRUE(shake(self, p, NP));
@@ -1645,20 +1734,25 @@ LAZY_TEST(split_mprotect)
 	window(self);
 	ASSERT_EQ(mprotect(page(p, a), bytes(b), PROT_READ | PROT_WRITE), 0);
 	EXPECT_EQ(count_vmas(p, NP), 1);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	fill(p, 0, NP, SEED2);
 	ASSERT_TRUE(shake(self, p, NP));
 	ASSERT_TRUE(check(p, 0, NP, SEED2));
 
 	/* However often, and with pages that are not there. */
-	for (unsigned int i = 0; i < 8; i++) {
-		ASSERT_EQ(mprotect(page(p, i), bytes(b), PROT_NONE), 0);
-		EXPECT_EQ(count_vmas(p, NP), i ? 3 : 2);
-		ASSERT_EQ(mprotect(page(p, i), bytes(b),
+	for (unsigned int i = 0; i < 20; i++) {
+		unsigned int from = i % 8;
+
+		ASSERT_EQ(mprotect(page(p, from), bytes(b), PROT_NONE), 0);
+		EXPECT_EQ(count_vmas(p, NP), from ? 3 : 2);
+		ASSERT_EQ(mprotect(page(p, from), bytes(b),
 				   PROT_READ | PROT_WRITE), 0);
 		EXPECT_EQ(count_vmas(p, NP), 1);
-		ASSERT_TRUE(check(page(p, i), i, b, SEED2));
+		ASSERT_TRUE(check(page(p, from), from, b, SEED2));
 	}
+	EXPECT_NO_UPGRADE();
+	ASSERT_TRUE(sound(self, p, 0, NP, SEED2));
+	EXPECT_LONE_IF(variant->setup && has_groups, p, NP);
 	ASSERT_TRUE(check(p, 0, NP, SEED2));
 }
 
@@ -1686,7 +1780,7 @@ LAZY_TEST(split_munmap)
 
 		window(self);
 		ASSERT_EQ(munmap(page(p[i], from), bytes(n)), 0);
-		EXPECT_UPGRADED(EV_VMA, 1);
+		EXPECT_SPLIT(1);
 		EXPECT_EQ(count_vmas(p[i], NP), 1 + (from && end < NP));
 		ASSERT_TRUE(check(p[i], 0, from, SEED + i));
 		ASSERT_TRUE(check(page(p[i], end), end, NP - end, SEED + i));
@@ -1714,7 +1808,7 @@ LAZY_TEST(split_madvise)
 	ASSERT_NE(p, NULL);
 	begin();
 	ASSERT_EQ(madvise(page(p, NP / 4), bytes(NP / 2), MADV_DONTDUMP), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_vmas(p, NP), 3);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	ASSERT_TRUE(shake(self, p, NP));
@@ -1732,7 +1826,7 @@ LAZY_TEST(split_fork)
 	ASSERT_NE(p, NULL);
 	begin();
 	ASSERT_EQ(mprotect(page(p, NP / 2), bytes(NP / 2), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	if (kid_spawn(&k)) {
 		bool ok = check(p, 0, NP, SEED);
 
@@ -1740,8 +1834,9 @@ LAZY_TEST(split_fork)
 		fill(page(p, 2), 2, NP / 4, SEED2);
 		window(self);
 		ok &= !munmap(page(p, 4), bytes(2));
-		if (self->events && variant->action)
-			ok &= events(self, EV_VMA) >= 1;
+		/* It has ancestors, so it has no group. */
+		ok &= events_fit(self, EV_VMA, 1, variant->action);
+		ok &= events_fit(self, EV_JOIN, 0, false);
 		ok &= !munmap(page(p, NP - 4), bytes(2));
 		kid_pause(&k, ok);
 		ok = check(p, 0, 2, SEED);
@@ -1798,7 +1893,7 @@ LAZY_TEST(merge_neighbour_fault)
 
 		window(self);
 		fill(second, i ? 0 : NP / 2, NP / 2, SEED);
-		EXPECT_UPGRADED(EV_VMA, 1);
+		EXPECT_SPLIT(1);
 		EXPECT_NO_EVENTS(EV_LONE);
 		EXPECT_EQ(count_vmas(p, NP), 2);
 		ASSERT_TRUE(check(p, 0, NP, SEED));
@@ -1807,6 +1902,8 @@ LAZY_TEST(merge_neighbour_fault)
 		EXPECT_EQ(count_vmas(p, NP), 1);
 		ASSERT_TRUE(shake(self, p, NP));
 		ASSERT_TRUE(check(p, 0, NP, SEED));
+		EXPECT_NO_UPGRADE();
+		EXPECT_LONE_IF(variant->setup && has_groups, p, NP);
 	}
 }
 
@@ -1834,7 +1931,7 @@ LAZY_TEST(merge_into_unfaulted)
 		ASSERT_EQ(mprotect(full, bytes(NP / 2),
 				   PROT_READ | PROT_WRITE), 0);
 		EXPECT_EQ(count_vmas(p, NP), 1);
-		EXPECT_UPGRADED(EV_VMA, 1);
+		EXPECT_SPLIT(1);
 		ASSERT_TRUE(check(full, 0, NP / 2, SEED));
 		ASSERT_TRUE(check_zero(empty, NP / 2));
 		fill(empty, 0, NP / 2, SEED2);
@@ -1882,7 +1979,7 @@ LAZY_TEST(merge_new_mapping)
 	ASSERT_NE(map(page(p, NP), NP), NULL);
 	ASSERT_NE(map(start, NP), NULL);
 	EXPECT_EQ(count_vmas(start, 3 * NP), 1);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	fill(start, 0, NP, SEED2);
 	fill(page(p, NP), 0, NP, SEED3);
 	EXPECT_NO_EVENTS(EV_LONE);
@@ -1910,7 +2007,7 @@ LAZY_TEST(merge_two_founded)
 	begin();
 	fill(q, 0, NP, SEED2);
 	EXPECT_FOUNDED(1);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_EQ(count_vmas(p, 2 * NP), 2);
 	ASSERT_EQ(madvise(p, bytes(NP), MADV_DOFORK), 0);
 	EXPECT_LE(count_vmas(p, 2 * NP), 2);
@@ -1977,7 +2074,7 @@ LAZY_TEST(mremap_resize)
 	ASSERT_EQ(munmap(page(p, NP), bytes(NP)), 0);
 	begin();
 	ASSERT_EQ(mremap(p, bytes(NP), bytes(2 * NP), 0), p);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_EQ(count_vmas(p, 2 * NP), 1);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	ASSERT_TRUE(check_zero(page(p, NP), NP));
@@ -1990,7 +2087,7 @@ LAZY_TEST(mremap_resize)
 	/* To shrink it is to unmap a part. */
 	window(self);
 	ASSERT_EQ(mremap(p, bytes(2 * NP), bytes(NP / 2), 0), p);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	ASSERT_TRUE(shake(self, p, NP / 2));
 	ASSERT_TRUE(check(p, 0, NP / 2, SEED));
 }
@@ -2006,7 +2103,7 @@ LAZY_TEST(mremap_move)
 	get_pfns(p, NP, pfn);
 	ASSERT_EQ(mremap(p, bytes(NP), bytes(NP),
 			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_vmas(p, NP), 0);
 	EXPECT_EQ(count_vmas(q, NP), 1);
 	/* It is the same pages, elsewhere. */
@@ -2028,6 +2125,8 @@ LAZY_TEST(mremap_move)
 	fill(page(r, NP), NP, NP, SEED);
 	ASSERT_TRUE(shake(self, r, 2 * NP));
 	ASSERT_TRUE(check(r, 0, 2 * NP, SEED));
+	EXPECT_NO_UPGRADE();
+	EXPECT_LONE_IF(variant->setup && has_groups, r, 2 * NP);
 }
 
 LAZY_TEST(mremap_unfaulted)
@@ -2038,7 +2137,7 @@ LAZY_TEST(mremap_unfaulted)
 	begin();
 	ASSERT_EQ(mremap(p, bytes(NP), bytes(NP),
 			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_LONE);
 	fill(q, 0, NP, SEED);
 	EXPECT_FOUNDED(1);
@@ -2059,7 +2158,7 @@ LAZY_TEST(mremap_part)
 	ASSERT_EQ(mremap(page(p, a), bytes(n), bytes(n),
 			 MREMAP_MAYMOVE | MREMAP_FIXED, page(q, a)),
 		  page(q, a));
-	EXPECT_UPGRADED(EV_VMA, 2);
+	EXPECT_SPLIT(2);
 	EXPECT_EQ(count_vmas(p, NP), 2);
 	EXPECT_EQ(count_vmas(q, NP), 3);
 	for (unsigned int i = 0; i < 2; i++) {
@@ -2103,7 +2202,7 @@ LAZY_TEST(mremap_dontunmap)
 		ASSERT_EQ(mremap(p, bytes(NP), bytes(NP), MREMAP_MAYMOVE |
 				 MREMAP_FIXED | MREMAP_DONTUNMAP, q), q);
 		/* The first round's fork has upgraded the second's. */
-		EXPECT_EVENTS(EV_VMA, 1, variant->setup && !i);
+		EXPECT_SHARED(1, variant->setup && !i);
 		ASSERT_TRUE(check(q, 0, NP, SEED));
 		ASSERT_TRUE(check_zero(p, NP));
 		fill(p, 0, NP, SEED2);
@@ -2180,8 +2279,11 @@ LAZY_TEST(mremap_fork)
 
 		kid_pause(&k, ok);
 		ok = check(p, 0, NP, SEED);
+		window(self);
 		ok &= mremap(p, bytes(NP), bytes(NP), MREMAP_MAYMOVE |
 			     MREMAP_FIXED, page(q, NP)) == page(q, NP);
+		ok &= events_fit(self, EV_VMA, 1, variant->action);
+		ok &= events_fit(self, EV_JOIN, 0, false);
 		ok &= check(page(q, NP), 0, NP, SEED);
 		kid_pause(&k, ok);
 		ok = check(page(q, NP), 0, NP, SEED);
@@ -2227,7 +2329,7 @@ LAZY_TEST(grow_down)
 	begin();
 	for (unsigned int i = 1; i <= NP / 2; i++)
 		fill_page(p - bytes(i), SEED, NP - i);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_LONE);
 	p -= bytes(NP / 2);
 	EXPECT_EQ(count_vmas(p, NP / 2 + start), 1);
@@ -2367,7 +2469,7 @@ LAZY_TEST(swap_alone)
 			ASSERT_TRUE(swap_out(p, NP));
 		fill(p, 0, NP, SEED + i + 1);
 	}
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	EXPECT_NO_EVENTS(EV_LONE);
 	ASSERT_TRUE(swap_out(p, NP));
@@ -2517,7 +2619,7 @@ LAZY_TEST(swap_then_split)
 	ASSERT_TRUE(swap_out(p, NP));
 	begin();
 	ASSERT_EQ(mprotect(page(p, n), bytes(2 * n), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_swapped(getpid(), p, NP), NP);
 	ASSERT_TRUE(check(page(p, n), n, n, SEED));
 	ASSERT_EQ(mremap(page(p, 3 * n), bytes(n), bytes(n),
@@ -2533,6 +2635,7 @@ LAZY_TEST(swap_then_split)
 	ASSERT_TRUE(check(q, 3 * n, n, SEED));
 	ASSERT_TRUE(shake(self, page(p, n), 2 * n));
 	ASSERT_TRUE(check(page(p, n), n, 2 * n, SEED));
+	EXPECT_NO_UPGRADE();
 }
 
 /* A memory cgroup of its own. Returns a reason why not, or NULL. */
@@ -2713,7 +2816,7 @@ LAZY_TEST(migrate_alone)
 		ASSERT_TRUE(check(p, 0, NP, SEED + i - 1));
 		fill(p, 0, NP, SEED + i);
 	}
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	EXPECT_NO_EVENTS(EV_LONE);
 	EXPECT_LONE_IF(variant->setup, p, NP);
@@ -2814,7 +2917,7 @@ LAZY_TEST(migrate_mbind)
 		there = count_on_node(0, p, NP, self->node[1]);
 	}
 	EXPECT_EQ(there, NP);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	/* ... or a part, which splits it. */
 	there = 0;
@@ -2825,7 +2928,7 @@ LAZY_TEST(migrate_mbind)
 				      self->node[1]);
 	}
 	EXPECT_EQ(there, NP / 2);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_vmas(q, NP), 3);
 	EXPECT_EQ(count_on_node(0, q, NP / 4, self->node[0]), NP / 4);
 	ASSERT_TRUE(check(q, 0, NP, SEED2));
@@ -2891,7 +2994,7 @@ LAZY_TEST(migrate_after)
 	ASSERT_TRUE(migrate_to(0, p, NP, self->node[0], MPOL_MF_MOVE));
 	begin();
 	ASSERT_EQ(mprotect(page(p, NP / 4), bytes(NP / 4), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	ASSERT_TRUE(migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE));
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	ASSERT_EQ(mremap(page(p, NP / 2), bytes(NP / 2), bytes(NP / 2),
@@ -2936,7 +3039,7 @@ LAZY_TEST(migrate_compact)
 	begin();
 	if (write_string("/proc/sys/vm/compact_memory", "1"))
 		SKIP(return, "no compaction");
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	for (unsigned int i = 1; i < MAX_PAGES; i += 1 + (i % 3 == 2))
 		ASSERT_TRUE(check_page(page(p, i), SEED, i));
@@ -3024,7 +3127,7 @@ LAZY_TEST(thp_munmap)
 
 		window(self);
 		ASSERT_EQ(munmap(page(p[i], from), bytes(n / 2)), 0);
-		EXPECT_UPGRADED(EV_VMA, 1);
+		EXPECT_SPLIT(1);
 		for (unsigned int j = 0; j < 2; j++) {
 			ASSERT_TRUE(check(p[i], 0, from, SEED + i));
 			ASSERT_TRUE(check(page(p[i], end), end, n - end,
@@ -3053,7 +3156,7 @@ LAZY_TEST(thp_mprotect)
 		SKIP(return, NO_THP);
 	begin();
 	ASSERT_EQ(mprotect(page(p, n / 4), bytes(n / 2), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_vmas(p, n), 3);
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	if (self->numa) {
@@ -3152,7 +3255,7 @@ LAZY_TEST(thp_collapse)
 	if (!collapse(p, self->pmd_size))
 		SKIP(return, "MADV_COLLAPSE: %s", strerror(errno));
 	EXPECT_TRUE(check_huge_anon(p, self->pmd_size, 1, self->pmd_size));
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	ASSERT_TRUE(shake(self, p, n));
@@ -3207,7 +3310,7 @@ LAZY_TEST(thp_swap)
 	/* A part of one, so that it has to be split. */
 	ASSERT_TRUE(swap_out(page(q, n / 4), n / 2));
 	EXPECT_EQ(count_present(getpid(), q, n), n / 2);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	ASSERT_TRUE(check(p, 0, n / 2, SEED));
 	ASSERT_TRUE(check(q, 0, n / 2, SEED2));
 	if (kid_spawn(&k)) {
@@ -3244,7 +3347,7 @@ LAZY_TEST(thp_mremap)
 	begin();
 	ASSERT_EQ(mremap(p, self->pmd_size, self->pmd_size,
 			 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_TRUE(check_huge_anon(q, self->pmd_size, 1, self->pmd_size));
 	ASSERT_TRUE(check(q, 0, n, SEED));
 	if (self->numa) {
@@ -3287,7 +3390,7 @@ LAZY_TEST(thp_split)
 		 (unsigned long)p, (unsigned long)p + self->pmd_size);
 	ASSERT_EQ(write_string(SPLIT_THP, cmd), 0);
 	EXPECT_TRUE(check_huge_anon(p, self->pmd_size, 0, self->pmd_size));
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	ASSERT_TRUE(shake(self, p, n));
@@ -3334,15 +3437,16 @@ LAZY_TEST(thp_small)
 	ASSERT_TRUE(shake(self, p, n));
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	fill(p, 0, n, SEED);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	ASSERT_EQ(mprotect(page(p, 9), bytes(30), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	ASSERT_TRUE(shake(self, p, n));
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	ASSERT_EQ(munmap(page(p, 5), bytes(7)), 0);
 	ASSERT_TRUE(shake(self, page(p, 12), n - 12));
 	ASSERT_TRUE(check(p, 0, 5, SEED));
 	ASSERT_TRUE(check(page(p, 12), 12, n - 12, SEED));
+	EXPECT_NO_UPGRADE();
 }
 
 /* === KSM === */
@@ -3477,11 +3581,11 @@ LAZY_TEST(ksm_gone)
 
 /* === userfaultfd === */
 
-static int uffd_open(void)
+static int uffd_open(uint64_t features)
 {
 	struct uffdio_api api = {
 		.api = UFFD_API,
-		.features = UFFD_FEATURE_MOVE,
+		.features = features,
 	};
 	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 
@@ -3529,7 +3633,7 @@ LAZY_TEST(uffd_move)
 	ASSERT_NE(r, NULL);
 	/* One has pages of its own, the other was not touched yet. */
 	fill(r, 0, NP / 2, SEED2);
-	fd = uffd_open();
+	fd = uffd_open(UFFD_FEATURE_MOVE);
 	if (fd < 0)
 		SKIP(return, "no UFFDIO_MOVE");
 	ASSERT_EQ(uffd_register(fd, q, bytes(NP), true, false, false), 0);
@@ -3539,7 +3643,7 @@ LAZY_TEST(uffd_move)
 	get_pfns(p, NP, pfn);
 	ASSERT_TRUE(uffd_move(fd, q, p, NP));
 	EXPECT_FOUNDED(1);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	get_pfns(q, NP, pfn2);
 	EXPECT_EQ(memcmp(pfn, pfn2, sizeof(pfn)), 0);
@@ -3695,7 +3799,7 @@ LAZY_TEST(soft_offline)
 		if (madvise(page(p, i), psize(), MADV_SOFT_OFFLINE))
 			SKIP(return, "MADV_SOFT_OFFLINE: %s", strerror(errno));
 	}
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	get_pfns(p, NP, pfn2);
@@ -3749,7 +3853,7 @@ LAZY_TEST(hwpoison_alone)
 	EXPECT_TRUE(bus_on_read(page(p, 3)));
 	EXPECT_EQ((int)bus_code, BUS_MCEERR_AR);
 	EXPECT_EQ((uintptr_t)bus_addr, (uintptr_t)page(p, 3));
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_NO_EVENTS(EV_OTHER);
 	ASSERT_TRUE(check(p, 0, 3, SEED));
 	ASSERT_TRUE(check(page(p, 4), 4, NP - 4, SEED));
@@ -3894,7 +3998,7 @@ LAZY_TEST(madv_free)
 		}
 	}
 	TH_LOG("%u pages were freed", lost);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	fill(p, 0, NP, SEED3);
 	ASSERT_TRUE(shake(self, p, NP));
 	ASSERT_TRUE(check(p, 0, NP, SEED3));
@@ -3912,7 +4016,7 @@ LAZY_TEST(madv_dontneed)
 	ASSERT_TRUE(check_zero(p, NP));
 	fill(p, 0, NP, SEED2);
 	EXPECT_NO_EVENTS(EV_LONE);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	ASSERT_TRUE(shake(self, p, NP));
 	ASSERT_TRUE(check(p, 0, NP, SEED2));
 	EXPECT_LONE_IF(variant->setup, p, NP);
@@ -3948,7 +4052,7 @@ LAZY_TEST(guard_regions)
 	begin();
 	if (madvise(page(p, 4), bytes(4), MADV_GUARD_INSTALL))
 		SKIP(return, "no MADV_GUARD_INSTALL");
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	EXPECT_EQ(count_vmas(p, NP), 1);
 	window(self);
 	/* The markers are to be inherited, which takes a founding. */
@@ -4001,9 +4105,9 @@ LAZY_TEST(mlock)
 	window(self);
 	ASSERT_EQ(mlock(p, bytes(NP)), 0);
 	ASSERT_EQ(munlock(p, bytes(NP)), 0);
-	EXPECT_NO_EVENTS(EV_VMA);
+	EXPECT_NOT_SHARED();
 	ASSERT_EQ(mlock(page(p, NP / 4), bytes(NP / 2)), 0);
-	EXPECT_UPGRADED(EV_VMA, 1);
+	EXPECT_SPLIT(1);
 	EXPECT_EQ(count_vmas(p, NP), 3);
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	if (self->numa) {
@@ -4154,7 +4258,7 @@ LAZY_TEST(retired_split)
 	begin();
 	ASSERT_EQ(mprotect(page(p, NP / 2), bytes(NP / 2), PROT_READ), 0);
 	ASSERT_EQ(mprotect(page(q, NP / 2), bytes(NP / 2), PROT_READ), 0);
-	EXPECT_UPGRADED(EV_VMA, 2);
+	EXPECT_SPLIT(2);
 	EXPECT_NO_EVENTS(EV_RETIRED);
 	/* So once it is the front that goes, and once the back. */
 	ASSERT_EQ(munmap(p, bytes(NP / 2)), 0);
@@ -4241,13 +4345,1305 @@ LAZY_TEST(page_idle)
 				TH_LOG("round %u page %u", round, i);
 		}
 		if (!round) {
-			EXPECT_NO_EVENTS(EV_VMA);
+			EXPECT_NOT_SHARED();
 			EXPECT_NO_EVENTS(EV_OTHER);
 		}
 	}
 	ASSERT_TRUE(kid_finish(&k));
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	close(fd);
+}
+
+/* === Groups === */
+
+/* Pages of each piece that a group is cut into. */
+#define PIECE	8u
+
+/* What the dynamic linker does to the data of each library. */
+LAZY_TEST(group_relro)
+{
+	const unsigned int a = NP / 4;
+	char *p = slot(self, 0);
+	char *file;
+	int fd;
+
+	fd = memfd_create("anon_vma_lazy", MFD_CLOEXEC);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, bytes(NP)), 0);
+	file = mmap(slot(self, 1), bytes(NP), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, fd, 0);
+	ASSERT_EQ(file, slot(self, 1));
+	fill(file, 0, NP, SEED3);
+	ASSERT_EQ(mmap(p, bytes(NP), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_FIXED, fd, 0), p);
+	ASSERT_TRUE(check(p, 0, NP, SEED3));
+	fill(p, 0, NP, SEED);
+
+	begin();
+	ASSERT_EQ(mprotect(p, bytes(a), PROT_READ), 0);
+	EXPECT_SPLIT(1);
+	EXPECT_EQ(count_vmas(p, NP), 2);
+	ASSERT_TRUE(sound(self, p, 0, a, SEED));
+	ASSERT_TRUE(sound(self, page(p, a), a, NP - a, SEED));
+	fill(page(p, a), a, NP - a, SEED2);
+	ASSERT_TRUE(sound(self, page(p, a), a, NP - a, SEED2));
+	ASSERT_TRUE(sound(self, p, 0, a, SEED));
+	EXPECT_NO_UPGRADE();
+	EXPECT_NO_EVENTS(EV_OTHER);
+	EXPECT_LONE_IF(variant->setup && has_groups, p, a);
+	EXPECT_LONE_IF(variant->setup && has_groups, page(p, a), NP - a);
+
+	window(self);
+	ASSERT_EQ(mprotect(p, bytes(a), PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(count_vmas(p, NP), 1);
+	EXPECT_NOT_SHARED();
+	ASSERT_TRUE(check(page(p, a), a, NP - a, SEED2));
+	ASSERT_TRUE(sound(self, p, 0, a, SEED));
+	fill(p, 0, NP, SEED);
+	ASSERT_TRUE(sound(self, p, 0, NP, SEED));
+	EXPECT_LONE_IF(variant->setup && has_groups, p, NP);
+	ASSERT_TRUE(check(file, 0, NP, SEED3));
+	close(fd);
+}
+
+/* A part has no pages, or none has, when it is split off; then a part goes. */
+LAZY_TEST(group_empty)
+{
+	for (unsigned int i = 0; i < 6; i++)
+		ASSERT_NE(map_filled(slot(self, i), NP, SEED), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 6; i++) {
+		char *p = slot(self, i), *rest = page(p, i & 1 ? 0 : NP / 2);
+		char *half = page(p, NP / 2);
+		unsigned int first = i & 1 ? 0 : NP / 2;
+
+		/* Empty is all of it, the front, the back. */
+		if (i / 2 != 2)
+			ASSERT_EQ(madvise(p, bytes(NP / 2), MADV_DONTNEED), 0);
+		if (i / 2 != 1)
+			ASSERT_EQ(madvise(half, bytes(NP / 2), MADV_DONTNEED), 0);
+		window(self);
+		ASSERT_TRUE(cut(p, 2, NP / 2));
+		EXPECT_SPLIT(1);
+		ASSERT_TRUE(i / 2 == 1 ? sound(self, half, NP / 2, NP / 2, SEED) :
+					 check_zero(half, NP / 2));
+		ASSERT_TRUE(i / 2 == 2 ? sound(self, p, 0, NP / 2, SEED) :
+					 check_zero(p, NP / 2));
+
+		window(self);
+		fill(p, 0, NP, SEED2);
+		EXPECT_NO_EVENTS(EV_LONE);
+		EXPECT_NOT_SHARED();
+		ASSERT_TRUE(sound(self, p, 0, NP, SEED2));
+		ASSERT_EQ(munmap(page(p, i & 1 ? NP / 2 : 0), bytes(NP / 2)), 0);
+		ASSERT_TRUE(sound(self, rest, first, NP / 2, SEED2));
+		ASSERT_EQ(madvise(rest, bytes(NP / 2), MADV_DODUMP), 0);
+		/* What is mapped anew is part of the one that was left. */
+		ASSERT_NE(map(page(p, i & 1 ? NP / 2 : 0), NP / 2), NULL);
+		EXPECT_EQ(count_vmas(p, NP), 1);
+		fill(p, 0, NP, SEED3);
+		ASSERT_TRUE(sound(self, p, 0, NP, SEED3));
+		EXPECT_NO_UPGRADE();
+	}
+}
+
+/* There is a limit; a VMA more is an upgrade, whatever it comes from. */
+LAZY_TEST(group_full)
+{
+	const unsigned int n = NP / GROUP_MAX;
+	const bool lone = variant->setup && has_groups;
+	struct kid k;
+
+	for (unsigned int i = 0; i < 4; i++)
+		ASSERT_NE(map_filled(slot(self, 2 * i) + bytes(NP), NP, SEED + i), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 4; i++) {
+		char *p = slot(self, 2 * i) + bytes(NP), *q = slot(self, 2 * i + 1);
+		char *last = page(p, NP - n), *before = p - bytes(n);
+
+		window(self);
+		ASSERT_TRUE(cut(p, GROUP_MAX, n));
+		EXPECT_SPLIT(1);
+		ASSERT_TRUE(sound(self, p, 0, NP, SEED + i));
+		if (i == 2) {
+			ASSERT_EQ(mprotect(p, bytes(n), PROT_READ), 0);
+			ASSERT_NE(map(before, n), NULL);
+		}
+		EXPECT_NO_UPGRADE();
+
+		window(self);
+		if (i == 0) {
+			ASSERT_EQ(mprotect(p, psize(), PROT_READ), 0);
+			EXPECT_EQ(count_vmas(p, NP), GROUP_MAX + 1);
+			ASSERT_EQ(mprotect(p, psize(), PROT_READ | PROT_WRITE), 0);
+		} else if (i == 1) {
+			ASSERT_EQ(mremap(last, bytes(n), bytes(n),
+					 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+			EXPECT_EQ(count_vmas(p, NP), GROUP_MAX - 1);
+			ASSERT_TRUE(sound(self, q, NP - n, n, SEED + i));
+			ASSERT_EQ(mremap(q, bytes(n), bytes(n),
+					 MREMAP_MAYMOVE | MREMAP_FIXED, last), last);
+		} else if (i == 2) {
+			fill(before, 0, n, SEED2);
+			EXPECT_NO_EVENTS(EV_LONE);
+			EXPECT_EQ(count_vmas(before, NP + n), GROUP_MAX + 1);
+			ASSERT_EQ(mprotect(p, bytes(n), PROT_READ | PROT_WRITE), 0);
+			EXPECT_EQ(count_vmas(before, NP + n), GROUP_MAX);
+			ASSERT_TRUE(sound(self, before, 0, n, SEED2));
+		}
+		EXPECT_COUNT(EV_VMA, i < 3 && lone);
+		EXPECT_NO_EVENTS(EV_JOIN);
+		EXPECT_EQ(count_vmas(p, NP), GROUP_MAX);
+		ASSERT_TRUE(sound(self, p, 0, NP, SEED + i));
+	}
+
+	/* One is a group still. It is upgraded as a whole. */
+	window(self);
+	if (kid_spawn(&k)) {
+		bool ok = true;
+
+		for (unsigned int i = 0; i < 4; i++) {
+			char *p = slot(self, 2 * i) + bytes(NP);
+
+			ok &= check(p, 0, NP, SEED + i);
+			fill(p, 0, NP / 4, SEED3);
+		}
+		kid_pause(&k, ok);
+		for (unsigned int i = 0; i < 4; i++) {
+			char *p = slot(self, 2 * i) + bytes(NP);
+
+			ok &= check(p, 0, NP / 4, SEED3);
+			ok &= check(page(p, NP / 4), NP / 4, NP - NP / 4, SEED + i);
+		}
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_COUNT(EV_FORK, lone);
+	for (unsigned int i = 0; i < 4; i++) {
+		char *p = slot(self, 2 * i) + bytes(NP);
+
+		ASSERT_TRUE(check(p, 0, NP, SEED + i));
+		if (self->numa)
+			ASSERT_TRUE(migrate_to(0, p, NP, self->node[1], MPOL_MF_MOVE_ALL));
+		EXPECT_EQ(count_same(getpid(), p, k.pid, p, NP), NP - NP / 4);
+		fill(page(p, NP / 2), NP / 2, NP / 4, SEED + i);
+		ASSERT_TRUE(uncut(p, NP));
+		ASSERT_TRUE(check(p, 0, NP, SEED + i));
+	}
+	ASSERT_TRUE(kid_finish(&k));
+	for (unsigned int i = 0; i < 4; i++)
+		ASSERT_TRUE(sound(self, slot(self, 2 * i) + bytes(NP), 0, NP, SEED + i));
+}
+
+/* Of three things, all orders. */
+static const unsigned int orders[6][3] = {
+	{ 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 },
+};
+
+/*
+ * The VMAs of a group go in any order. In some the one that was there first is
+ * not the last: its struct is still needed then, and released later.
+ */
+LAZY_TEST(group_unmap)
+{
+	for (unsigned int i = 0; i < 6; i++)
+		ASSERT_NE(map_filled(slot(self, i), 3 * PIECE, SEED + i), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 6; i++) {
+		char *p = slot(self, i), *last = page(p, orders[i][2] * PIECE);
+
+		ASSERT_TRUE(cut(p, 3, PIECE));
+		for (unsigned int j = 0; j < 3; j++) {
+			ASSERT_EQ(munmap(page(p, orders[i][j] * PIECE), bytes(PIECE)), 0);
+			for (unsigned int l = j + 1; l < 3; l++) {
+				unsigned int first = orders[i][l] * PIECE;
+
+				ASSERT_TRUE(sound(self, page(p, first), first, PIECE, SEED + i));
+			}
+			if (j != 1)
+				continue;
+			/* The last one is a group again for a while. */
+			ASSERT_EQ(mprotect(last, bytes(1), PROT_READ), 0);
+			ASSERT_TRUE(sound(self, last, orders[i][2] * PIECE, PIECE, SEED + i));
+			ASSERT_EQ(mprotect(last, bytes(1), PROT_READ | PROT_WRITE), 0);
+			EXPECT_EQ(count_vmas(last, PIECE), 1);
+			ASSERT_TRUE(sound(self, last, orders[i][2] * PIECE, PIECE, SEED + i));
+		}
+	}
+	EXPECT_SPLIT(6);
+	EXPECT_UPGRADED(EV_RETIRED, 4);
+}
+
+/* And with a fork after the first of them went. */
+LAZY_TEST(group_unmap_fork)
+{
+	for (unsigned int i = 0; i < 6; i++)
+		ASSERT_NE(map_filled(slot(self, i), 3 * PIECE, SEED + i), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 6; i++) {
+		const unsigned int *at = orders[i];
+		char *p = slot(self, i);
+		struct kid k;
+
+		window(self);
+		/* The first round's fork upgrades all. */
+		ASSERT_TRUE(cut(p, 3, PIECE));
+		EXPECT_SHARED(1, variant->setup && !i);
+		ASSERT_EQ(munmap(page(p, at[0] * PIECE), bytes(PIECE)), 0);
+		if (kid_spawn(&k)) {
+			char *q = page(p, at[1] * PIECE), *r = page(p, at[2] * PIECE);
+			bool ok = check(q, at[1] * PIECE, PIECE, SEED + i);
+
+			ok &= check(r, at[2] * PIECE, PIECE, SEED + i);
+			fill(q, 0, PIECE / 2, SEED3);
+			kid_pause(&k, ok);
+			/* The parent has none of it any more. */
+			ok = check(q, 0, PIECE / 2, SEED3);
+			ok &= sound(self, page(q, PIECE / 2), at[1] * PIECE + PIECE / 2,
+				    PIECE / 2, SEED + i);
+			ok &= sound(self, r, at[2] * PIECE, PIECE, SEED + i);
+			ok &= !munmap(r, bytes(PIECE));
+			ok &= sound(self, q, 0, PIECE / 2, SEED3);
+			kid_exit(ok);
+		}
+		ASSERT_GT(k.pid, 0);
+		ASSERT_TRUE(kid_paused(&k));
+		for (unsigned int j = 1; j < 3; j++) {
+			char *q = page(p, at[j] * PIECE);
+
+			ASSERT_TRUE(check(q, at[j] * PIECE, PIECE, SEED + i));
+			if (self->numa)
+				ASSERT_TRUE(migrate_to(0, q, PIECE, self->node[1],
+						       MPOL_MF_MOVE_ALL));
+			EXPECT_EQ(count_same(getpid(), q, k.pid, q, PIECE),
+				  j == 1 ? PIECE / 2 : PIECE);
+			ASSERT_EQ(munmap(q, bytes(PIECE)), 0);
+		}
+		EXPECT_UPGRADED(EV_RETIRED, 1);
+		ASSERT_TRUE(kid_finish(&k));
+	}
+}
+
+/* Objects in use, or 0. A slab cache may hold some more back. */
+static unsigned long slab_objects(const char *name)
+{
+	FILE *f = fopen("/proc/slabinfo", "r");
+	unsigned long objects = 0;
+	size_t n = strlen(name);
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, n) && line[n] == ' ')
+			objects = strtoul(line + n, NULL, 10);
+	}
+	if (f)
+		fclose(f);
+	return objects;
+}
+
+/* Nothing is left behind when a group is gone, in whatever order it went. */
+LAZY_TEST(group_leak)
+{
+	static const char * const name[] = {
+		"vm_area_struct", "anon_vma", "anon_vma_chain",
+	};
+	const unsigned int rounds = 600;
+	unsigned long was[3], now;
+	char *p = slot(self, 0);
+
+	if (!slab_objects(name[0]))
+		SKIP(return, "no %s in /proc/slabinfo", name[0]);
+	begin();
+	for (unsigned int round = 0; round < rounds; round++) {
+		/* Some at first, to fill what the caches hold back. */
+		for (unsigned int i = 0; i < 3 && round == rounds / 6; i++)
+			was[i] = slab_objects(name[i]);
+		ASSERT_NE(map(p, 3), NULL);
+		fill(p, 0, 3, SEED + round);
+		ASSERT_TRUE(cut(p, 3, 1));
+		if (round % 7 == 0) {
+			pid_t pid = fork();
+
+			if (!pid)
+				_exit(!check(p, 0, 3, SEED + round));
+			ASSERT_TRUE(pid > 0 && reap(pid));
+		}
+		for (unsigned int j = 0; j < 3; j++) {
+			ASSERT_EQ(munmap(page(p, orders[round % 6][j]), psize()), 0);
+			for (unsigned int l = j + 1; l < 3; l++) {
+				unsigned int i = orders[round % 6][l];
+
+				ASSERT_TRUE(check_page(page(p, i), SEED + round, i));
+			}
+		}
+	}
+	EXPECT_SHARED(rounds, variant->action);
+	EXPECT_EVENTS(EV_RETIRED, rounds / 2, variant->action);
+	for (unsigned int i = 0; i < 3; i++) {
+		now = slab_objects(name[i]);
+		EXPECT_LT(now, was[i] + rounds / 4)
+			TH_LOG("%s: %lu, then %lu", name[i], was[i], now);
+	}
+}
+
+/* Its VMAs are moved one by one, in any order, and meet again. */
+LAZY_TEST(group_mremap)
+{
+	const int fixed = MREMAP_MAYMOVE | MREMAP_FIXED;
+
+	for (unsigned int i = 0; i < 6; i++)
+		ASSERT_NE(map_filled(slot(self, 2 * i), 3 * PIECE, SEED + i), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 6; i++) {
+		char *p = slot(self, 2 * i), *q = slot(self, 2 * i + 1);
+
+		/* Parts of a VMA, which is what it is again over there. */
+		for (unsigned int j = 0; j < 3; j++) {
+			unsigned int first = orders[i][j] * PIECE;
+
+			ASSERT_EQ(mremap(page(p, first), bytes(PIECE), bytes(PIECE), fixed,
+					 page(q, first)), page(q, first));
+			for (unsigned int l = 0; l < 3; l++) {
+				char *at = l <= j ? q : p;
+
+				first = orders[i][l] * PIECE;
+				ASSERT_TRUE(sound(self, page(at, first), first, PIECE, SEED + i));
+			}
+		}
+		EXPECT_EQ(count_vmas(p, 3 * PIECE), 0);
+		EXPECT_EQ(count_vmas(q, 3 * PIECE), 1);
+
+		/* The VMAs of a group, back to where they were. */
+		ASSERT_TRUE(cut(q, 3, PIECE));
+		for (unsigned int j = 0; j < 3; j++) {
+			unsigned int first = orders[5 - i][j] * PIECE;
+
+			ASSERT_EQ(mremap(page(q, first), bytes(PIECE), bytes(PIECE), fixed,
+					 page(p, first)), page(p, first));
+			ASSERT_TRUE(sound(self, page(p, first), first, PIECE, SEED + i));
+		}
+		EXPECT_EQ(count_vmas(q, 3 * PIECE), 0);
+		ASSERT_TRUE(uncut(p, 3 * PIECE));
+		ASSERT_TRUE(sound(self, p, 0, 3 * PIECE, SEED + i));
+	}
+	EXPECT_SPLIT(6);
+	EXPECT_NO_UPGRADE();
+	for (unsigned int i = 0; i < 6; i++) {
+		EXPECT_LONE_IF(variant->setup && has_groups, slot(self, 2 * i), 3 * PIECE);
+		ASSERT_TRUE(check(slot(self, 2 * i), 0, 3 * PIECE, SEED + i));
+	}
+}
+
+/*
+ * MREMAP_DONTUNMAP of each VMA of a group, then a fork. The source is faulted
+ * again, the one or the other is unmapped first.
+ */
+LAZY_TEST(group_dontunmap)
+{
+	for (unsigned int i = 0; i < 6; i++)
+		ASSERT_NE(map_filled(slot(self, 2 * i), 3 * PIECE, SEED + i), NULL);
+
+	begin();
+	for (unsigned int i = 0; i < 6; i++) {
+		char *p = slot(self, 2 * i), *q = slot(self, 2 * i + 1);
+		unsigned int first = i / 2 * PIECE;
+		char *src = page(p, first);
+
+		window(self);
+		ASSERT_TRUE(cut(p, 3, PIECE));
+		ASSERT_EQ(mremap(src, bytes(PIECE), bytes(PIECE),
+				 MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, q), q);
+		EXPECT_SPLIT(1);
+		ASSERT_TRUE(check_zero(src, PIECE));
+		ASSERT_TRUE(sound(self, q, first, PIECE, SEED + i));
+		fill(src, first, PIECE, SEED2);
+		ASSERT_TRUE(sound(self, src, first, PIECE, SEED2));
+		for (unsigned int j = 0; j < 3; j++) {
+			if (j != i / 2)
+				ASSERT_TRUE(sound(self, page(p, j * PIECE), j * PIECE, PIECE,
+						  SEED + i));
+		}
+		ASSERT_TRUE(check(q, first, PIECE, SEED + i));
+		EXPECT_NO_UPGRADE();
+	}
+	/* All six at once, so that each is a group up to here. */
+	for (unsigned int i = 0; i < 6; i++) {
+		char *p = slot(self, 2 * i), *q = slot(self, 2 * i + 1);
+		unsigned int first = i / 2 * PIECE;
+		char *src = page(p, first);
+		struct kid k;
+
+		if (kid_spawn(&k)) {
+			bool ok = check(src, first, PIECE, SEED2);
+
+			ok &= check(q, first, PIECE, SEED + i);
+			fill(src, first, 2, SEED3);
+			fill(q, first, 2, SEED3);
+			kid_pause(&k, ok);
+			/* It keeps the source, or what was moved. */
+			ok = !munmap(i & 1 ? src : q, bytes(PIECE));
+			ok &= sound(self, i & 1 ? q : src, first, 2, SEED3);
+			kid_pause(&k, ok);
+			/* By now nobody else has these pages. */
+			ok = i & 1 ? sound(self, page(q, 2), first + 2, PIECE - 2, SEED + i) :
+				     sound(self, page(src, 2), first + 2, PIECE - 2, SEED2);
+			kid_exit(ok);
+		}
+		ASSERT_GT(k.pid, 0);
+		ASSERT_TRUE(kid_paused(&k));
+		if (self->numa) {
+			ASSERT_TRUE(migrate_to(0, src, PIECE, self->node[1], MPOL_MF_MOVE_ALL));
+			ASSERT_TRUE(migrate_to(0, q, PIECE, self->node[1], MPOL_MF_MOVE_ALL));
+		}
+		EXPECT_EQ(count_same(getpid(), src, k.pid, src, PIECE), PIECE - 2);
+		EXPECT_EQ(count_same(getpid(), q, k.pid, q, PIECE), PIECE - 2);
+		ASSERT_EQ(munmap(i & 1 ? src : q, bytes(PIECE)), 0);
+		ASSERT_TRUE(i & 1 ? check(q, first, PIECE, SEED + i) :
+				    check(src, first, PIECE, SEED2));
+		kid_go(&k);
+		ASSERT_TRUE(kid_paused(&k));
+		ASSERT_EQ(munmap(i & 1 ? q : src, bytes(PIECE)), 0);
+		ASSERT_TRUE(kid_finish(&k));
+		for (unsigned int j = 0; j < 3; j++) {
+			if (j != i / 2)
+				ASSERT_TRUE(sound(self, page(p, j * PIECE), j * PIECE, PIECE,
+						  SEED + i));
+		}
+	}
+}
+
+/* A fork upgrades a group once, and all of it. */
+LAZY_TEST(group_fork)
+{
+	const unsigned int n = 3 * PIECE;
+	char *p = map_filled(slot(self, 0), n, SEED);
+	char *q = map_filled(slot(self, 1), n, SEED2);
+	uint64_t seed[3 * PIECE];
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	for (unsigned int i = 0; i < n; i++)
+		seed[i] = SEED;
+	begin();
+	ASSERT_TRUE(cut(p, 3, PIECE));
+	ASSERT_TRUE(cut(q, 3, PIECE));
+	EXPECT_SPLIT(2);
+	/* Of one it is swap entries that are shared. */
+	ASSERT_TRUE(sound(self, p, 0, n, SEED));
+	ASSERT_TRUE(shake(self, q, n));
+	window(self);
+	if (kid_spawn(&k)) {
+		bool ok = check_seeds(p, seed, n) && check(q, 0, n, SEED2);
+
+		kid_pause(&k, ok);
+		for (unsigned int i = 0; i < n; i += 2)
+			set_page(p, seed, i, SEED3);
+		kid_pause(&k, check_seeds(p, seed, n));
+		kid_exit(check_seeds(p, seed, n) && check(q, 0, n, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_COUNT(EV_FORK, variant->setup && has_groups ? 2 : 0);
+	EXPECT_FOUNDED(6);
+	EXPECT_NOT_SHARED();
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, n), n);
+	if (self->numa)
+		ASSERT_TRUE(migrate_to(0, p, n, self->node[1], MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, n), n);
+	ASSERT_TRUE(check_seeds(p, seed, n));
+
+	kid_go(&k);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check_seeds(p, seed, n));
+	for (unsigned int i = 0; i < n; i += 3)
+		set_page(p, seed, i, SEED2);
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, n), n / 3);
+	if (self->numa) {
+		ASSERT_TRUE(migrate_to(0, p, n, self->node[0], MPOL_MF_MOVE_ALL));
+		ASSERT_TRUE(migrate_to(k.pid, p, n, self->node[1], MPOL_MF_MOVE_ALL));
+	}
+	EXPECT_EQ(count_same(getpid(), p, k.pid, p, n), n / 3);
+	ASSERT_TRUE(check_seeds(p, seed, n));
+	ASSERT_TRUE(uncut(q, n));
+	ASSERT_EQ(munmap(page(q, PIECE), bytes(PIECE)), 0);
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(shake(self, p, n));
+	ASSERT_TRUE(check_seeds(p, seed, n));
+	ASSERT_TRUE(sound(self, q, 0, PIECE, SEED2));
+	ASSERT_TRUE(sound(self, page(q, 2 * PIECE), 2 * PIECE, PIECE, SEED2));
+}
+
+/* The process whose group it was exits; its child goes on with the pages. */
+LAZY_TEST(group_parent_exits)
+{
+	const unsigned int n = 3 * PIECE;
+	struct kid k;
+
+	ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	begin();
+	for (unsigned int i = 0; i < 3; i++) {
+		char *p = slot(self, 0);
+
+		window(self);
+		if (kid_spawn(&k)) {
+			pid_t parent = getpid();
+			bool ok = map_filled(p, n, SEED) && cut(p, 3, PIECE);
+
+			/* One of its VMAs is gone before the fork. */
+			ok &= !munmap(page(p, i * PIECE), bytes(PIECE));
+			if (ok && fork())
+				_exit(0);
+			while (ok && getppid() == parent)
+				usleep(1000);
+			for (unsigned int j = 0; j < 3; j++) {
+				char *q = page(p, j * PIECE);
+
+				if (j == i)
+					continue;
+				ok &= check(q, j * PIECE, PIECE, SEED);
+				fill(q, j * PIECE, 2, SEED2);
+				ok &= sound(self, q, j * PIECE, 2, SEED2);
+				ok &= sound(self, page(q, 2), j * PIECE + 2, PIECE - 2, SEED);
+				ok &= !mprotect(page(q, 1), bytes(2), PROT_READ);
+				ok &= sound(self, q, j * PIECE, 2, SEED2);
+				ok &= sound(self, page(q, 2), j * PIECE + 2, PIECE - 2, SEED);
+			}
+			kid_exit(ok);
+		}
+		ASSERT_GT(k.pid, 0);
+		ASSERT_TRUE(kid_end(&k));
+		ASSERT_TRUE(reap(-1));
+		EXPECT_EVENTS(EV_FORK, 1, variant->action);
+		EXPECT_EVENTS(EV_RETIRED, 1, variant->action);
+	}
+}
+
+/* Threads race to be the first in a VMA that is to join its neighbour. */
+LAZY_TEST(group_join_race)
+{
+	const unsigned int n = RACE_THREADS * RACE_PAGES;
+	struct racer racer[RACE_THREADS];
+	struct race race;
+
+	sched_setaffinity(0, sizeof(self->cpus), &self->cpus);
+	pthread_barrier_init(&race.start, NULL, RACE_THREADS + 1);
+	pthread_barrier_init(&race.stop, NULL, RACE_THREADS + 1);
+	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
+		char *p = map_filled(slot(self, i), n, SEED3);
+
+		ASSERT_NE(p, NULL);
+		ASSERT_EQ(mprotect(p, bytes(n), PROT_READ), 0);
+		race.p[i] = map(page(p, n), n);
+		ASSERT_NE(race.p[i], NULL);
+		ASSERT_EQ(count_vmas(p, 2 * n), 2);
+	}
+	for (unsigned int i = 0; i < RACE_THREADS; i++) {
+		racer[i].race = &race;
+		racer[i].nr = i;
+		ASSERT_EQ(pthread_create(&racer[i].thread, NULL, race_fn, &racer[i]), 0);
+	}
+	/* The threads' stacks are VMAs too: let them be faulted in. */
+	usleep(100000);
+	begin();
+	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
+		pthread_barrier_wait(&race.start);
+		pthread_barrier_wait(&race.stop);
+	}
+	EXPECT_SPLIT(RACE_ROUNDS);
+	if (self->events)
+		EXPECT_LE(events(self, EV_LONE), RACE_THREADS);
+	for (unsigned int i = 0; i < RACE_THREADS; i++)
+		ASSERT_EQ(pthread_join(racer[i].thread, NULL), 0);
+
+	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
+		char *p = slot(self, i);
+
+		ASSERT_TRUE(check(race.p[i], 0, n, SEED + i));
+		ASSERT_EQ(mprotect(p, bytes(n), PROT_READ | PROT_WRITE), 0);
+		EXPECT_EQ(count_vmas(p, 2 * n), 1);
+		/* Other CPUs' batches still hold pages: migration drains. */
+		if (self->numa)
+			ASSERT_TRUE(migrate_to(0, p, 2 * n, self->node[1], MPOL_MF_MOVE));
+		ASSERT_TRUE(check(p, 0, n, SEED3));
+		ASSERT_TRUE(check(race.p[i], 0, n, SEED + i));
+	}
+	EXPECT_NO_UPGRADE();
+}
+
+/* A huge page that lies across the border, and one within one of the two. */
+LAZY_TEST(group_thp)
+{
+	const unsigned int n = self->pmd_size / psize(), a = n / 2, b = 2 * n - a;
+	char *p = self->arena + self->pmd_size, *back = page(p, a);
+	char cmd[96];
+
+	if (no_thp(self))
+		SKIP(return, "%s", no_thp(self));
+	if (2 * n > MAX_PAGES)
+		SKIP(return, "huge pages are too large");
+	ASSERT_NE(map(p, 2 * n), NULL);
+	ASSERT_EQ(madvise(p, 2 * self->pmd_size, MADV_HUGEPAGE), 0);
+	fill(p, 0, 2 * n, SEED);
+	if (!check_huge_anon(p, 2 * self->pmd_size, 2, self->pmd_size))
+		SKIP(return, NO_THP);
+
+	begin();
+	ASSERT_EQ(madvise(back, bytes(b), MADV_DONTDUMP), 0);
+	EXPECT_SPLIT(1);
+	EXPECT_EQ(count_vmas(p, 2 * n), 2);
+	/* One is mapped by pages now, one still as a whole. */
+	EXPECT_TRUE(check_huge_anon(p, bytes(a), 0, self->pmd_size));
+	EXPECT_TRUE(check_huge_anon(back, bytes(b), 1, self->pmd_size));
+	ASSERT_TRUE(sound(self, page(p, n), n, n, SEED));
+	/* Across the border, as a whole; to swap out a part is to split it. */
+	ASSERT_TRUE(check(p, 0, n, SEED));
+	if (self->numa)
+		ASSERT_TRUE(migrate_to(0, p, n, self->node[1], MPOL_MF_MOVE));
+	ASSERT_TRUE(sound(self, p, 0, a, SEED));
+	ASSERT_TRUE(sound(self, p, 0, 2 * n, SEED));
+	EXPECT_TRUE(collapse(page(p, n), self->pmd_size));
+	EXPECT_TRUE(check_huge_anon(back, bytes(b), 1, self->pmd_size));
+	ASSERT_TRUE(sound(self, p, 0, 2 * n, SEED));
+	EXPECT_NO_UPGRADE();
+	ASSERT_TRUE(uncut(p, 2 * n));
+	fill(p, 0, 2 * n, SEED2);
+	ASSERT_TRUE(sound(self, p, 0, 2 * n, SEED2));
+
+	/* Huge ones anew, where the border is, and one of the VMAs goes. */
+	for (unsigned int i = 0; i < 4; i++) {
+		ASSERT_NE(map(p, 2 * n), NULL);
+		ASSERT_EQ(madvise(p, 2 * self->pmd_size, MADV_HUGEPAGE), 0);
+		fill(p, 0, 2 * n, SEED3);
+		ASSERT_EQ(madvise(back, bytes(b), MADV_DONTDUMP), 0);
+		snprintf(cmd, sizeof(cmd), "%d,0x%lx,0x%lx,0", getpid(),
+			 (unsigned long)p, (unsigned long)page(p, 2 * n));
+		if (i >= 2 && !access(SPLIT_THP, W_OK)) {
+			ASSERT_EQ(write_string(SPLIT_THP, cmd), 0);
+			EXPECT_TRUE(check_huge_anon(back, bytes(b), 0, self->pmd_size));
+			ASSERT_TRUE(check(p, 0, 2 * n, SEED3));
+		}
+		if (i & 1) {
+			ASSERT_EQ(munmap(p, bytes(a)), 0);
+			ASSERT_TRUE(sound(self, back, a, b, SEED3));
+		} else {
+			ASSERT_EQ(munmap(back, bytes(b)), 0);
+			ASSERT_TRUE(sound(self, p, 0, a, SEED3));
+		}
+	}
+	EXPECT_NO_UPGRADE();
+}
+
+static bool all_guarded(char *p, unsigned int n)
+{
+	unsigned int guarded = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		guarded += is_guarded(page(p, i));
+	return guarded == n;
+}
+
+/* Guard markers at the border and elsewhere stay when VMAs are cut and moved. */
+LAZY_TEST(group_guards)
+{
+	const unsigned int half = NP / 2;
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = slot(self, 1), *back = page(p, half);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	begin();
+	/* The first, the last, and two at each side of the border. */
+	if (madvise(p, bytes(1), MADV_GUARD_INSTALL))
+		SKIP(return, "no MADV_GUARD_INSTALL");
+	ASSERT_EQ(madvise(page(p, half - 2), bytes(4), MADV_GUARD_INSTALL), 0);
+	ASSERT_EQ(madvise(page(p, NP - 1), bytes(1), MADV_GUARD_INSTALL), 0);
+	EXPECT_NOT_SHARED();
+	ASSERT_TRUE(cut(p, 2, half));
+	EXPECT_SPLIT(1);
+	for (unsigned int i = 0; i < 3; i++) {
+		/* As it was cut; with the back elsewhere; as one. */
+		char *b = i == 1 ? q : back;
+
+		if (i == 1)
+			ASSERT_EQ(mremap(back, bytes(half), bytes(half),
+					 MREMAP_MAYMOVE | MREMAP_FIXED, q), q);
+		if (i == 2) {
+			ASSERT_EQ(mremap(q, bytes(half), bytes(half),
+					 MREMAP_MAYMOVE | MREMAP_FIXED, back), back);
+			ASSERT_TRUE(uncut(p, NP));
+		}
+		ASSERT_TRUE(all_guarded(p, 1));
+		ASSERT_TRUE(all_guarded(page(p, half - 2), 2));
+		ASSERT_TRUE(all_guarded(b, 2));
+		ASSERT_TRUE(all_guarded(page(b, half - 1), 1));
+		ASSERT_TRUE(sound(self, page(p, 1), 1, half - 3, SEED));
+		ASSERT_TRUE(sound(self, page(b, 2), half + 2, half - 3, SEED));
+	}
+	EXPECT_NO_UPGRADE();
+
+	ASSERT_TRUE(cut(p, 2, half));
+	if (kid_spawn(&k)) {
+		bool ok = all_guarded(p, 1) && all_guarded(page(p, half - 2), 4);
+
+		ok &= all_guarded(page(p, NP - 1), 1);
+		ok &= check(page(p, 1), 1, half - 3, SEED);
+		kid_exit(ok && check(page(back, 2), half + 2, half - 3, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_end(&k));
+	ASSERT_EQ(madvise(page(p, half - 2), bytes(4), MADV_GUARD_REMOVE), 0);
+	ASSERT_TRUE(check_zero(page(p, half - 2), 4));
+	ASSERT_TRUE(sound(self, page(p, 1), 1, half - 3, SEED));
+	ASSERT_TRUE(sound(self, page(back, 2), half + 2, half - 3, SEED));
+}
+
+static bool uffd_protect(int fd, char *p, unsigned int n, bool protect)
+{
+	struct uffdio_writeprotect wp = {
+		.range.start = (unsigned long)p,
+		.range.len = bytes(n),
+		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return !ioctl(fd, UFFDIO_WRITEPROTECT, &wp);
+}
+
+/* As above, of userfaultfd, on pages and where there are none. */
+LAZY_TEST(group_uffd_wp)
+{
+	const unsigned int half = NP / 2;
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *back = page(p, half);
+	int fd;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(madvise(page(p, half - 2), bytes(4), MADV_DONTNEED), 0);
+	fd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED);
+	if (fd < 0 || uffd_register(fd, p, bytes(NP), false, true, false))
+		SKIP(return, "no UFFDIO_WRITEPROTECT");
+
+	begin();
+	for (unsigned int i = 0; i < NP; i += 4)
+		ASSERT_TRUE(uffd_protect(fd, page(p, i), 1, true));
+	ASSERT_TRUE(uffd_protect(fd, page(p, half - 2), 4, true));
+	EXPECT_NOT_SHARED();
+	ASSERT_EQ(mprotect(back, bytes(half), PROT_READ), 0);
+	EXPECT_SPLIT(1);
+	for (unsigned int i = 0; i < 2; i++) {
+		if (i)
+			ASSERT_EQ(mprotect(back, bytes(half), PROT_READ | PROT_WRITE), 0);
+		EXPECT_EQ(count_vmas(p, NP), i ? 1 : 2);
+		/* Once as they were left, once as swapped in. */
+		for (unsigned int j = 0; j < 2; j++) {
+			for (unsigned int l = 0; l < NP; l++) {
+				bool marked = l % 4 == 0 || (l >= half - 2 && l < half + 2);
+
+				ASSERT_EQ(count_entries(getpid(), page(p, l), 1, PM_UFFD_WP),
+					  marked)
+					TH_LOG("round %u %u page %u", i, j, l);
+			}
+			ASSERT_TRUE(sound(self, p, 0, half - 2, SEED));
+			ASSERT_TRUE(sound(self, page(p, half + 2), half + 2, half - 2, SEED));
+		}
+	}
+	EXPECT_NO_UPGRADE();
+	ASSERT_TRUE(uffd_protect(fd, p, NP, false));
+	EXPECT_EQ(count_entries(getpid(), p, NP, PM_UFFD_WP), 0);
+	ASSERT_EQ(uffd_unregister(fd, p, bytes(NP)), 0);
+	ASSERT_TRUE(check_zero(page(p, half - 2), 4));
+	ASSERT_TRUE(check(p, 0, half - 2, SEED));
+	ASSERT_TRUE(check(page(p, half + 2), half + 2, half - 2, SEED));
+	fill(p, 0, NP, SEED2);
+	ASSERT_TRUE(sound(self, p, 0, NP, SEED2));
+	close(fd);
+}
+
+/* UFFDIO_MOVE from one VMA of a group to another, forth and back. */
+LAZY_TEST(group_uffd_move)
+{
+	const unsigned int half = NP / 2;
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *back = page(p, half);
+	int fd;
+
+	ASSERT_NE(p, NULL);
+	fd = uffd_open(UFFD_FEATURE_MOVE);
+	if (fd < 0)
+		SKIP(return, "no UFFDIO_MOVE");
+	ASSERT_EQ(madvise(back, bytes(half), MADV_DONTNEED), 0);
+
+	begin();
+	/* To watch a part is to split it off. */
+	ASSERT_EQ(uffd_register(fd, back, bytes(half), true, false, false), 0);
+	EXPECT_SPLIT(1);
+	EXPECT_EQ(count_vmas(p, NP), 2);
+	ASSERT_TRUE(uffd_move(fd, back, p, half));
+	ASSERT_TRUE(sound(self, back, 0, half, SEED));
+	ASSERT_TRUE(check_zero(p, half));
+	fill(p, 0, half, SEED2);
+	ASSERT_TRUE(sound(self, p, 0, half, SEED2));
+	ASSERT_TRUE(check(back, 0, half, SEED));
+	ASSERT_EQ(uffd_unregister(fd, back, bytes(half)), 0);
+	EXPECT_EQ(count_vmas(p, NP), 1);
+
+	ASSERT_EQ(madvise(p, bytes(half), MADV_DONTNEED), 0);
+	ASSERT_EQ(uffd_register(fd, p, bytes(half), true, false, false), 0);
+	EXPECT_EQ(count_vmas(p, NP), 2);
+	/* Half of them as swap entries. */
+	if (self->swap)
+		ASSERT_TRUE(swap_out(back, half / 2));
+	ASSERT_TRUE(uffd_move(fd, p, back, half));
+	ASSERT_EQ(uffd_unregister(fd, p, bytes(half)), 0);
+	EXPECT_EQ(count_vmas(p, NP), 1);
+	ASSERT_TRUE(sound(self, p, 0, half, SEED));
+	ASSERT_TRUE(check_zero(back, half));
+	EXPECT_NO_UPGRADE();
+	EXPECT_NO_EVENTS(EV_LONE);
+	EXPECT_NO_EVENTS(EV_OTHER);
+	EXPECT_LONE_IF(variant->setup && has_groups, p, NP);
+	close(fd);
+}
+
+/* Pages that are pinned for long stay, in both VMAs, and all others move. */
+LAZY_TEST(group_pinned)
+{
+	const unsigned int half = NP / 2, nr = 4;
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *buf = map_filled(slot(self, 1), NP, SEED3);
+	char *back = page(p, half), *pinned = page(p, half - nr / 2);
+	struct pin_longterm_test pin = {
+		.addr = (unsigned long)pinned,
+		.size = bytes(nr),
+		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE,
+	};
+	uint64_t pfn[NP], pfn2[NP], to = (unsigned long)buf;
+	struct kid k;
+	int fd;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(buf, NULL);
+	fd = open(GUP_TEST, O_RDWR);
+	if (fd < 0)
+		SKIP(return, "no " GUP_TEST);
+
+	begin();
+	ASSERT_EQ(ioctl(fd, PIN_LONGTERM_TEST_START, &pin), 0);
+	get_pfns(pinned, nr, pfn);
+	ASSERT_TRUE(cut(p, 2, half));
+	EXPECT_SPLIT(1);
+	for (unsigned int i = 0; i < 3; i++) {
+		void *pages[NP];
+		int status[NP], nodes[NP];
+
+		/* Cut, and as one, and shared with a child that gets copies. */
+		if (i == 1) {
+			EXPECT_NO_UPGRADE();
+			ASSERT_TRUE(uncut(p, NP));
+		}
+		if (i == 2) {
+			ASSERT_TRUE(cut(p, 2, half));
+			if (kid_spawn(&k)) {
+				kid_pause(&k, check(p, 0, NP, SEED));
+				kid_exit(check(p, 0, half - nr / 2, SEED));
+			}
+			ASSERT_GT(k.pid, 0);
+			ASSERT_TRUE(kid_paused(&k));
+			EXPECT_EQ(count_same(getpid(), pinned, k.pid, pinned, nr), 0);
+			ASSERT_TRUE(kid_finish(&k));
+		}
+		ASSERT_TRUE(sound(self, p, 0, half - nr / 2, SEED));
+		ASSERT_TRUE(sound(self, page(back, nr / 2), half + nr / 2, half - nr / 2, SEED));
+		for (unsigned int j = 0; j < nr && self->numa; j++) {
+			pages[j] = page(pinned, j);
+			nodes[j] = self->node[i & 1];
+		}
+		if (self->numa)
+			sys_move_pages(0, nr, pages, nodes, status, MPOL_MF_MOVE_ALL);
+		madvise(pinned, bytes(nr), MADV_PAGEOUT);
+		EXPECT_EQ(count_present(getpid(), pinned, nr), nr);
+		get_pfns(pinned, nr, pfn2);
+		EXPECT_EQ(memcmp(pfn, pfn2, nr * sizeof(*pfn)), 0);
+
+		/* What we write is what who has pinned it reads. */
+		fill(pinned, i, nr, SEED2);
+		ASSERT_EQ(ioctl(fd, PIN_LONGTERM_TEST_READ, &to), 0);
+		ASSERT_TRUE(check(buf, i, nr, SEED2));
+		fill(pinned, half - nr / 2, nr, SEED);
+		ASSERT_EQ(ioctl(fd, PIN_LONGTERM_TEST_READ, &to), 0);
+		ASSERT_TRUE(check(buf, half - nr / 2, nr, SEED));
+	}
+	ASSERT_EQ(ioctl(fd, PIN_LONGTERM_TEST_STOP), 0);
+	ASSERT_TRUE(sound(self, p, 0, NP, SEED));
+	close(fd);
+}
+
+/* Does reading the page raise the signal that it should? */
+static bool is_poisoned(char *p)
+{
+	bus_addr = 0;
+	return bus_on_read(p) && bus_code == BUS_MCEERR_AR && bus_addr == (uintptr_t)p;
+}
+
+/* Memory failure in both VMAs, before they are cut and after it. */
+LAZY_TEST(group_poison)
+{
+	const unsigned int half = NP / 2;
+	const unsigned int bad[4] = { 1, NP - 2, 6, NP - 7 };
+	const unsigned int soft[4] = { 3, NP - 4, 8, NP - 9 };
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	uint64_t pfn[4], pfn2;
+
+	ASSERT_NE(p, NULL);
+	if (!may_poison())
+		SKIP(return, "no " UNPOISON);
+	bus_catch();
+	begin();
+	for (unsigned int i = 0; i < 4; i++) {
+		int ret;
+
+		if (i == 2) {
+			EXPECT_NOT_SHARED();
+			ASSERT_TRUE(cut(p, 2, half));
+			EXPECT_SPLIT(1);
+		}
+		get_pfns(page(p, soft[i]), 1, &pfn[i]);
+		if (madvise(page(p, soft[i]), psize(), MADV_SOFT_OFFLINE))
+			SKIP(return, "MADV_SOFT_OFFLINE: %s", strerror(errno));
+		get_pfns(page(p, soft[i]), 1, &pfn2);
+		EXPECT_NE(pfn[i], pfn2);
+		unpoison(pfn[i]);
+		ASSERT_TRUE(check_page(page(p, soft[i]), SEED, soft[i]));
+
+		get_pfns(page(p, bad[i]), 1, &pfn[i]);
+		ret = poison(page(p, bad[i]));
+		if (ret == -EINVAL || ret == -EPERM)
+			SKIP(return, "MADV_HWPOISON: %s", strerror(-ret));
+		EXPECT_EQ(ret, 0);
+		EXPECT_TRUE(is_poisoned(page(p, bad[i])));
+	}
+	for (unsigned int i = 0; i < 2; i++) {
+		if (i)
+			ASSERT_TRUE(uncut(p, NP));
+		for (unsigned int j = 0; j < 4; j++)
+			EXPECT_TRUE(is_poisoned(page(p, bad[j])));
+		ASSERT_TRUE(check(p, 0, 1, SEED));
+		ASSERT_TRUE(sound(self, page(p, 2), 2, 4, SEED));
+		ASSERT_TRUE(sound(self, page(p, 7), 7, NP - 14, SEED));
+		ASSERT_TRUE(sound(self, page(p, NP - 6), NP - 6, 4, SEED));
+		ASSERT_TRUE(sound(self, page(p, NP - 1), NP - 1, 1, SEED));
+	}
+	EXPECT_NO_UPGRADE();
+	EXPECT_NO_EVENTS(EV_OTHER);
+	/* The parts move with what is in them. */
+	ASSERT_EQ(mremap(p, bytes(half), bytes(half), MREMAP_MAYMOVE | MREMAP_FIXED,
+			 slot(self, 1)), slot(self, 1));
+	EXPECT_TRUE(is_poisoned(page(slot(self, 1), bad[0])));
+	EXPECT_TRUE(is_poisoned(page(p, bad[1])));
+	ASSERT_TRUE(check(page(slot(self, 1), 7), 7, half - 7, SEED));
+	ASSERT_EQ(munmap(slot(self, 1), bytes(half)), 0);
+	ASSERT_EQ(munmap(page(p, half), bytes(half)), 0);
+	for (unsigned int i = 0; i < 4; i++)
+		unpoison(pfn[i]);
+}
+
+/*
+ * The same calls for memory that is lone and for memory that is not: there are
+ * the same VMAs after each one of them.
+ */
+#define TWIN_PAGES	48u
+#define TWIN_STEPS	160u
+
+struct twin_page {
+	bool mapped;
+	bool writable;
+	uint64_t seed;
+	unsigned int index;
+};
+
+struct twin {
+	/* Two ranges, one after the other in here. */
+	struct twin_page page[2 * TWIN_PAGES];
+	char *p[2];
+	unsigned int rnd;
+};
+
+static unsigned int twin_rnd(struct twin *t, unsigned int n)
+{
+	t->rnd = t->rnd * 1103515245u + 12345u;
+	return (t->rnd >> 16) % n;
+}
+
+static bool twin_check(struct twin *t)
+{
+	bool ok = true;
+
+	for (unsigned int i = 0; i < 2 * TWIN_PAGES; i++) {
+		char *p = page(t->p[i / TWIN_PAGES], i % TWIN_PAGES);
+
+		if (!t->page[i].mapped)
+			continue;
+		if (t->page[i].seed)
+			ok &= check_page(p, t->page[i].seed, t->page[i].index);
+		else
+			ok &= check_zero(p, 1);
+	}
+	return ok;
+}
+
+/* One call. Returns false if it or what it did is wrong. */
+static bool twin_step(struct twin *t, unsigned int step)
+{
+	unsigned int which = twin_rnd(t, 2), op = twin_rnd(t, 9);
+	unsigned int from = twin_rnd(t, TWIN_PAGES);
+	unsigned int n = 1 + twin_rnd(t, (TWIN_PAGES - from + 1) / 2);
+	struct twin_page *a = &t->page[which * TWIN_PAGES + from];
+	struct twin_page *b = &t->page[!which * TWIN_PAGES + from];
+	char *p = page(t->p[which], from), *q = page(t->p[!which], from);
+	bool all = true;
+
+	for (unsigned int i = 0; i < n; i++)
+		all &= a[i].mapped;
+
+	switch (op) {
+	case 0:
+		if (munmap(p, bytes(n)))
+			return false;
+		memset(a, 0, n * sizeof(*a));
+		break;
+	case 1:
+		if (!map(p, n))
+			return false;
+		for (unsigned int i = 0; i < n; i++)
+			a[i] = (struct twin_page){ .mapped = true, .writable = true };
+		break;
+	case 2:
+	case 3:
+		/* It stops at a hole, whatever it has done. */
+		if (!all)
+			break;
+		if (mprotect(p, bytes(n), op == 2 ? PROT_READ : PROT_READ | PROT_WRITE))
+			return false;
+		for (unsigned int i = 0; i < n; i++)
+			a[i].writable = op == 3;
+		break;
+	case 4:
+	case 5:
+		/* It goes on after a hole. */
+		if (!!madvise(p, bytes(n), op == 4 ? MADV_DONTDUMP : MADV_DODUMP) == all)
+			return false;
+		break;
+	case 6:
+		if (!all)
+			break;
+		if (mremap(p, bytes(n), bytes(n), MREMAP_MAYMOVE | MREMAP_FIXED, q) != q)
+			return false;
+		memcpy(b, a, n * sizeof(*a));
+		memset(a, 0, n * sizeof(*a));
+		break;
+	default:
+		for (unsigned int i = 0; i < n; i++) {
+			if (!a[i].mapped || !a[i].writable)
+				continue;
+			a[i].seed = SEED + step;
+			a[i].index = i;
+			fill_page(page(p, i), a[i].seed, i);
+		}
+	}
+	return true;
+}
+
+LAZY_TEST(group_same_vmas)
+{
+	static struct twin twin[2];
+
+	for (unsigned int seed = 0; seed < 4; seed++) {
+		memset(twin, 0, sizeof(twin));
+		for (unsigned int i = 0; i < 4; i++)
+			twin[i / 2].p[i & 1] = slot(self, 4 * seed + i) + bytes(NP);
+		ASSERT_EQ(munmap(slot(self, 4 * seed), bytes(4 * SLOT_PAGES)), 0);
+		twin[0].rnd = seed + 1;
+		twin[1].rnd = seed + 1;
+		for (unsigned int step = 1; step <= TWIN_STEPS; step++) {
+			bool lazy = step > TWIN_STEPS / 2 ? variant->action : variant->setup;
+			unsigned int vmas[2];
+
+			for (unsigned int i = 0; i < 2; i++) {
+				struct twin *t = &twin[i];
+
+				if (self->sysctl)
+					write_string(SYSCTL, i && lazy ? "1" : "0");
+				ASSERT_TRUE(twin_step(t, step))
+					TH_LOG("seed %u step %u", seed, step);
+				vmas[i] = count_vmas(t->p[0], TWIN_PAGES) +
+					  count_vmas(t->p[1], TWIN_PAGES);
+			}
+			ASSERT_EQ(vmas[0], vmas[1])
+				TH_LOG("seed %u step %u", seed, step);
+			if (step % 8 == 0)
+				ASSERT_TRUE(twin_check(&twin[0]) && twin_check(&twin[1]));
+		}
+		ASSERT_TRUE(twin_check(&twin[0]) && twin_check(&twin[1]));
+	}
+}
+
+/* Have the @nth allocation fail, of those from now on; or none, for 0. */
+static bool fail_nth(int fd, unsigned int nth)
+{
+	char buf[16];
+
+	return pwrite(fd, buf, snprintf(buf, sizeof(buf), "%u", nth), 0) > 0;
+}
+
+/* Has it failed already? */
+static bool has_failed(int fd)
+{
+	char buf[16] = "";
+
+	return pread(fd, buf, sizeof(buf) - 1, 0) > 0 && !atoi(buf);
+}
+
+/* Whichever allocation fails on the way to a group, or from it, all goes on. */
+LAZY_TEST(group_enomem)
+{
+	char *p = slot(self, 0), *q = slot(self, 1);
+	unsigned int nr_failed = 0;
+	int fd;
+
+	fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	if (fd < 0 || write_string(FAILSLAB("ignore-gfp-wait"), "N"))
+		SKIP(return, "no " FAILSLAB("ignore-gfp-wait"));
+	write_string(FAILSLAB("verbose"), "0");
+	begin();
+	for (unsigned int op = 0; op < 6; op++) {
+		bool failed = true;
+
+		for (unsigned int nth = 1; failed && nth < 1000; nth += op == 5 ? 3 : 1) {
+			unsigned int n = op == 4 ? NP / GROUP_MAX : NP / 4;
+			pid_t pid = 0;
+			int ret = 0;
+
+			ASSERT_NE(map_filled(p, NP, SEED), NULL);
+			if (op >= 2)
+				ASSERT_TRUE(cut(p, NP / n, n));
+			ASSERT_TRUE(fail_nth(fd, nth));
+			switch (op) {
+			case 0:
+				ret = mprotect(page(p, n), bytes(n), PROT_READ);
+				break;
+			case 1:
+				ret = munmap(page(p, n), bytes(n));
+				break;
+			case 2:
+				ret = mprotect(page(p, n + 1), bytes(2), PROT_READ);
+				break;
+			case 3:
+				ret = mremap(page(p, n), bytes(n), bytes(n), MREMAP_MAYMOVE |
+					     MREMAP_FIXED, q) != q;
+				break;
+			case 4:
+				/* This one is too many, so that it allocates. */
+				ret = mprotect(p, psize(), PROT_READ);
+				break;
+			case 5:
+				pid = fork();
+				if (!pid)
+					_exit(!check(p, 0, NP, SEED));
+				ret = pid < 0;
+				break;
+			}
+			failed = has_failed(fd);
+			fail_nth(fd, 0);
+			nr_failed += failed;
+			if (ret) {
+				EXPECT_TRUE(failed);
+				EXPECT_EQ(errno, ENOMEM);
+			}
+			if (op == 5 && !ret)
+				ASSERT_TRUE(reap(pid));
+
+			/* If it has failed then all is as it was. */
+			ASSERT_TRUE(check(p, 0, n, SEED));
+			ASSERT_TRUE(check(page(p, 2 * n), 2 * n, NP - 2 * n, SEED));
+			if (op == 3 && !ret)
+				ASSERT_EQ(mremap(q, bytes(n), bytes(n), MREMAP_MAYMOVE |
+						 MREMAP_FIXED, page(p, n)), page(p, n));
+			if (op == 1 && !ret) {
+				ASSERT_NE(map(page(p, n), n), NULL);
+				fill(page(p, n), n, n, SEED);
+			}
+			ASSERT_TRUE(check(p, 0, NP, SEED));
+			ASSERT_EQ(mprotect(p, bytes(NP), PROT_READ | PROT_WRITE), 0);
+			/* Only what is changed is merged with its neighbours. */
+			ASSERT_EQ(madvise(p, bytes(NP), MADV_DONTDUMP), 0);
+			ASSERT_TRUE(uncut(p, NP));
+			ASSERT_TRUE(nth % 8 ? true : sound(self, p, 0, NP, SEED));
+		}
+		EXPECT_FALSE(failed);
+	}
+	TH_LOG("%u allocations failed", nr_failed);
+	EXPECT_GT(nr_failed, 0u);
+	close(fd);
+}
+
+/* KSM merges pages of some VMAs of a group while others of it go. */
+LAZY_TEST(group_ksm)
+{
+	const char *env = getenv("ANON_VMA_LAZY_SECONDS");
+	time_t end = time(NULL) + (env ? atoi(env) : 2);
+	char *r = map_filled(slot(self, 2), NP, SEED2);
+	unsigned int rounds = 0;
+	bool merged = false;
+
+	ASSERT_NE(r, NULL);
+	if (access(KSM("run"), W_OK) || ksm_get_full_scans() < 0)
+		SKIP(return, "no KSM");
+	write_string(KSM("sleep_millisecs"), "0");
+	write_string(KSM("pages_to_scan"), "1000");
+	/* Without anything to scan ksmd would never come to an end of it. */
+	if (madvise(r, bytes(NP), MADV_MERGEABLE))
+		SKIP(return, "MADV_MERGEABLE: %s", strerror(errno));
+	sched_setaffinity(0, sizeof(self->cpus), &self->cpus);
+	begin();
+	ASSERT_EQ(write_string(KSM("run"), "1"), 0);
+	while (time(NULL) < end || !merged) {
+		char *p = map_filled(slot(self, 0), 3 * PIECE, SEED);
+		char *q = map_filled(slot(self, 1), 3 * PIECE, SEED);
+		const unsigned int *at = orders[rounds % 6];
+
+		ASSERT_TRUE(p && q);
+		ASSERT_EQ(madvise(p, bytes(3 * PIECE), MADV_MERGEABLE), 0);
+		ASSERT_EQ(madvise(q, bytes(3 * PIECE), MADV_MERGEABLE), 0);
+		ASSERT_TRUE(cut(p, 3, PIECE));
+		ASSERT_TRUE(cut(q, 3, PIECE));
+		/* From before the first page is merged to when all are. */
+		usleep(rounds % 16 * 2000);
+		merged |= ksm_get_self_merging_pages() > 0;
+		for (unsigned int i = 0; i < 3; i++) {
+			ASSERT_EQ(munmap(page(p, at[i] * PIECE), bytes(PIECE)), 0);
+			for (unsigned int j = i + 1; j < 3; j++) {
+				unsigned int first = at[j] * PIECE;
+
+				ASSERT_TRUE(check(page(p, first), first, PIECE, SEED));
+				fill(page(p, first), first, 1, SEED);
+			}
+			ASSERT_TRUE(check(q, 0, 3 * PIECE, SEED));
+		}
+		rounds++;
+		ASSERT_LT(rounds, 100000u);
+	}
+	TH_LOG("%u rounds", rounds);
+	EXPECT_EVENTS(EV_OTHER, 1, variant->action);
+	EXPECT_NO_UPGRADE();
+	ASSERT_EQ(ksm_stop(), 0);
+	ASSERT_TRUE(sound(self, slot(self, 1), 0, 3 * PIECE, SEED));
+	ASSERT_TRUE(sound(self, r, 0, NP, SEED2));
 }
 
 /* === Storms === */
@@ -4451,6 +5847,7 @@ LAZY_TEST(storm_mprotect)
 		}
 	}
 	storm_stop(&s);
+	EXPECT_NO_UPGRADE();
 	ASSERT_TRUE(storm_check(&s));
 	if (self->numa)
 		EXPECT_GT((unsigned long)s.moved, 0);
@@ -4502,6 +5899,7 @@ LAZY_TEST(storm_mremap)
 		}
 	}
 	storm_stop(&s);
+	EXPECT_NO_UPGRADE();
 	ASSERT_TRUE(storm_check(&s));
 	if (self->numa)
 		EXPECT_GT((unsigned long)s.moved, 0);
@@ -4538,6 +5936,7 @@ LAZY_TEST(storm_munmap)
 		ASSERT_TRUE(storm_check(&s));
 	}
 	storm_stop(&s);
+	EXPECT_NO_UPGRADE();
 	ASSERT_TRUE(storm_check(&s));
 	if (self->numa)
 		EXPECT_GT((unsigned long)s.moved, 0);
@@ -4613,6 +6012,94 @@ LAZY_TEST(storm_thp)
 	ASSERT_TRUE(storm_check(&s));
 	if (self->numa)
 		EXPECT_GT((unsigned long)s.moved, 0);
+}
+
+/* The region is cut into several, some too many, and any of them goes. */
+LAZY_TEST(storm_group)
+{
+	static struct storm s;
+	char *p = map(slot(self, 0), NP);
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	ASSERT_NE(p, NULL);
+	ASSERT_TRUE(storm_start(&s, self, p, NP));
+	while (storm_goes_on(&s)) {
+		unsigned int nr = 2 + storm_rnd(&s, GROUP_MAX + 1), n = s.n / nr;
+
+		storm_switch(&s, variant);
+		/* What replaces a part is not merged with what it differs from. */
+		ASSERT_NE(map(p, s.n), NULL);
+		storm_fill(&s, 0, s.n);
+		ASSERT_TRUE(cut(p, nr, n));
+		for (unsigned int i = 0; i < 3; i++) {
+			unsigned int from = storm_rnd(&s, nr) * n;
+
+			ASSERT_EQ(munmap(page(p, from), bytes(n)), 0);
+			for (unsigned int j = 0; j < s.n; j++) {
+				if (j < from || j >= from + n)
+					ASSERT_TRUE(check_page(page(p, j), s.seed[j], j));
+			}
+			ASSERT_NE(map(page(p, from), n), NULL);
+			storm_fill(&s, from, n);
+		}
+		if (s.rounds % 5 == 0)
+			ASSERT_TRUE(storm_fork(&s));
+		ASSERT_EQ(madvise(p, bytes(s.n), MADV_DODUMP), 0);
+		ASSERT_TRUE(storm_check(&s));
+	}
+	storm_stop(&s);
+	ASSERT_TRUE(storm_check(&s));
+	if (self->numa)
+		EXPECT_GT((unsigned long)s.moved, 0);
+}
+
+/*
+ * Chunks of a region go to and fro between two places, all the time. In either
+ * they are merged with what is there, so VMAs of one group take over pages from
+ * each other while these are migrated.
+ */
+LAZY_TEST(storm_chunks)
+{
+	const unsigned int nr = 4, n = 4;
+	static struct storm s;
+	char *p = map(slot(self, 0), 2 * nr * n);
+	unsigned int place[4] = { 0 };
+	uint64_t seed = SEED;
+
+	if (no_storm(self, variant))
+		SKIP(return, "%s", no_storm(self, variant));
+	if (!self->numa)
+		SKIP(return, NO_NUMA);
+	ASSERT_NE(p, NULL);
+	/* What is swapped out is not migrated. */
+	self->swap = false;
+	/* Its second half is the other place. */
+	ASSERT_TRUE(storm_start(&s, self, p, 2 * nr * n));
+	while (storm_goes_on(&s)) {
+		unsigned int i = storm_rnd(&s, nr);
+		char *from = page(p, (place[i] * nr + i) * n);
+		char *to = page(p, (!place[i] * nr + i) * n);
+
+		storm_switch(&s, variant);
+		if (s.rounds % 64 == 1) {
+			ASSERT_NE(map(p, 2 * nr * n), NULL);
+			ASSERT_EQ(munmap(page(p, nr * n), bytes(nr * n)), 0);
+			memset(place, 0, sizeof(place));
+			fill(p, 0, nr * n, ++seed);
+			continue;
+		}
+		ASSERT_EQ(mremap(from, bytes(n), bytes(n), MREMAP_MAYMOVE | MREMAP_FIXED, to),
+			  to);
+		place[i] = !place[i];
+		for (i = 0; i < nr && s.rounds % 8 == 0; i++)
+			ASSERT_TRUE(check(page(p, (place[i] * nr + i) * n), i * n, n, seed));
+	}
+	storm_stop(&s);
+	EXPECT_NO_UPGRADE();
+	for (unsigned int i = 0; i < nr; i++)
+		ASSERT_TRUE(check(page(p, (place[i] * nr + i) * n), i * n, n, seed));
+	EXPECT_GT((unsigned long)s.moved, 0);
 }
 
 TEST_HARNESS_MAIN
