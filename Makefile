@@ -62,7 +62,7 @@ refresh:		## write build/tree's commits back to patches/ and the new files
 series:			## the series as mails: build/series
 	@$(LAB)/deps git fetch && $(LAB)/tree && $(LAB)/mailout
 
-.PHONY: check-lint check-vma check-size check-steps check-boot check-series
+.PHONY: check-lint check-vma check-size check-steps check-boot check-series check-core
 check-series:		## only: the series applies, round-trips, and git takes it
 	@$(LAB)/check series
 check-lint:		## only: checkpatch, sparse, W=1, shell scripts, licences
@@ -75,6 +75,8 @@ check-boot:		## only: build VARIANT=debug, boot it, run the selftest
 	@$(LAB)/check boot
 check-steps:		## every step of the series builds, option on and off (not in check)
 	@$(LAB)/check steps
+check-core:		## the series without groups builds and passes its tests (not in check)
+	@$(LAB)/check core
 
 .PHONY: check-maps
 check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls

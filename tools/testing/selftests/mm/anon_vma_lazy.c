@@ -2266,6 +2266,35 @@ LAZY_TEST(mremap_dontunmap)
 	}
 }
 
+/* The source is unfaulted then: it merges with a neighbour that has pages. */
+LAZY_TEST(mremap_dontunmap_merge)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED), *q = slot(self, 1);
+	char *r = page(slot(self, 0), NP);
+	unsigned int vmas;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(madvise(p, bytes(NP), MADV_DONTFORK), 0);
+	ASSERT_NE(map_filled(r, NP, SEED2), NULL);
+	begin();
+	ASSERT_EQ(mremap(p, bytes(NP), bytes(NP), MREMAP_MAYMOVE | MREMAP_FIXED |
+			 MREMAP_DONTUNMAP, q), q);
+	EXPECT_SPLIT(1);
+	EXPECT_EQ(count_vmas(p, 2 * NP), 2);
+	ASSERT_EQ(madvise(p, bytes(NP), MADV_DOFORK), 0);
+	vmas = count_vmas(p, 2 * NP);
+	/* Without groups the source of a lone one stays linked. */
+	EXPECT_TRUE(vmas == 1 || (vmas == 2 && self->events && variant->setup && !has_groups))
+		TH_LOG("%u VMAs", vmas);
+	ASSERT_TRUE(check_zero(p, NP));
+	ASSERT_TRUE(sound(self, q, 0, NP, SEED));
+	ASSERT_TRUE(sound(self, r, 0, NP, SEED2));
+	fill(p, 0, NP, SEED3);
+	ASSERT_TRUE(sound(self, p, 0, NP, SEED3));
+	ASSERT_TRUE(sound(self, q, 0, NP, SEED));
+	ASSERT_TRUE(sound(self, r, 0, NP, SEED2));
+}
+
 /* The parent moves what it shares with its child. */
 LAZY_TEST(mremap_fork)
 {
@@ -4652,7 +4681,7 @@ LAZY_TEST(group_leak)
 	static const char * const name[] = {
 		"vm_area_struct", "anon_vma", "anon_vma_chain",
 	};
-	const unsigned int rounds = 600;
+	const unsigned int rounds = 400;
 	unsigned long was[3], now;
 	char *p = slot(self, 0);
 
@@ -5400,7 +5429,7 @@ static bool twin_check(struct twin *t)
 /* One call. Returns false if it or what it did is wrong. */
 static bool twin_step(struct twin *t, unsigned int step)
 {
-	unsigned int which = twin_rnd(t, 2), op = twin_rnd(t, 9);
+	unsigned int which = twin_rnd(t, 2), op = twin_rnd(t, 10);
 	unsigned int from = twin_rnd(t, TWIN_PAGES);
 	unsigned int n = 1 + twin_rnd(t, (TWIN_PAGES - from + 1) / 2);
 	struct twin_page *a = &t->page[which * TWIN_PAGES + from];
@@ -5446,6 +5475,17 @@ static bool twin_step(struct twin *t, unsigned int step)
 			return false;
 		memcpy(b, a, n * sizeof(*a));
 		memset(a, 0, n * sizeof(*a));
+		break;
+	case 7:
+		/* Of one VMA only. It stays, unfaulted; the core alone can not do that. */
+		if (!has_groups || !all || count_vmas(p, n) > 1)
+			break;
+		if (mremap(p, bytes(n), bytes(n), MREMAP_MAYMOVE | MREMAP_FIXED |
+			   MREMAP_DONTUNMAP, q) != q)
+			return false;
+		memcpy(b, a, n * sizeof(*a));
+		for (unsigned int i = 0; i < n; i++)
+			a[i].seed = 0;
 		break;
 	default:
 		for (unsigned int i = 0; i < n; i++) {
@@ -5521,11 +5561,11 @@ LAZY_TEST(group_enomem)
 		SKIP(return, "no " FAILSLAB("ignore-gfp-wait"));
 	write_string(FAILSLAB("verbose"), "0");
 	begin();
-	for (unsigned int op = 0; op < 6; op++) {
+	for (unsigned int op = 0; op < 7; op++) {
 		bool failed = true;
 
-		for (unsigned int nth = 1; failed && nth < 1000; nth += op == 5 ? 3 : 1) {
-			unsigned int n = op == 4 ? NP / GROUP_MAX : NP / 4;
+		for (unsigned int nth = 1; failed && nth < 1000; nth += op == 6 ? 3 : 1) {
+			unsigned int n = op == 5 ? NP / GROUP_MAX : NP / 4;
 			pid_t pid = 0;
 			int ret = 0;
 
@@ -5548,10 +5588,14 @@ LAZY_TEST(group_enomem)
 					     MREMAP_FIXED, q) != q;
 				break;
 			case 4:
+				ret = mremap(page(p, n), bytes(n), bytes(n), MREMAP_MAYMOVE |
+					     MREMAP_FIXED | MREMAP_DONTUNMAP, q) != q;
+				break;
+			case 5:
 				/* This one is too many, so that it allocates. */
 				ret = mprotect(p, psize(), PROT_READ);
 				break;
-			case 5:
+			case 6:
 				pid = fork();
 				if (!pid)
 					_exit(!check(p, 0, NP, SEED));
@@ -5565,13 +5609,18 @@ LAZY_TEST(group_enomem)
 				EXPECT_TRUE(failed);
 				EXPECT_EQ(errno, ENOMEM);
 			}
-			if (op == 5 && !ret)
+			if (op == 6 && !ret)
 				ASSERT_TRUE(reap(pid));
 
 			/* If it has failed then all is as it was. */
 			ASSERT_TRUE(check(p, 0, n, SEED));
 			ASSERT_TRUE(check(page(p, 2 * n), 2 * n, NP - 2 * n, SEED));
-			if (op == 3 && !ret)
+			if (op == 4 && !ret) {
+				ASSERT_TRUE(check_zero(page(p, n), n));
+				fill(page(p, n), n, n, SEED2);
+				ASSERT_TRUE(check(q, n, n, SEED));
+			}
+			if ((op == 3 || op == 4) && !ret)
 				ASSERT_EQ(mremap(q, bytes(n), bytes(n), MREMAP_MAYMOVE |
 						 MREMAP_FIXED, page(p, n)), page(p, n));
 			if (op == 1 && !ret) {
@@ -5586,6 +5635,8 @@ LAZY_TEST(group_enomem)
 			ASSERT_TRUE(nth % 8 ? true : sound(self, p, 0, NP, SEED));
 		}
 		EXPECT_FALSE(failed);
+		if (op < 5)
+			EXPECT_NO_UPGRADE();
 	}
 	TH_LOG("%u allocations failed", nr_failed);
 	EXPECT_GT(nr_failed, 0u);
