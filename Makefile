@@ -82,6 +82,10 @@ check-core:		## the series without groups builds and passes its tests (not in ch
 check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
 	@$(LAB)/maps
 
+.PHONY: model
+model:			## check a model of the protocol exhaustively, and that it fails without each rule
+	@$(LAB)/deps model && $(LAB)/model/run
+
 .PHONY: readme-table
 readme-table:		## put the last demo's table into README.md
 	@$(LAB)/readme-table

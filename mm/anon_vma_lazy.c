@@ -81,33 +81,9 @@ struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
 	return &lone_bucket(lone)->rwsem;
 }
 
-/*
- * The lone VMAs that alone can map @folio, or NULL if there are none: the folio
- * is not mapped, or names an anon_vma, or a VMA that was upgraded since.
- *
- * That the folio is mapped proves that the struct of the VMA it names lives, so
- * it is looked at in the same RCU read section, and not before. The answer can
- * be old on return. With the VMA's bucket held it is not, but that the folio may
- * be unmapped for good; what is walked then does not map it.
- */
-static struct anon_vma *folio_lone_anon_vma(const struct folio *folio)
-{
-	struct anon_vma *lone = folio_anon_vma(folio);
-
-	if (!anon_vma_is_lone(lone))
-		return NULL;
-
-	rcu_read_lock();
-	if (!folio_mapped(folio) || anon_vma_resolve(lone) != lone)
-		lone = NULL;
-	rcu_read_unlock();
-
-	return lone;
-}
-
 /**
  * folio_lock_lone() - lock the lone VMA that maps a folio
- * @folio: the folio, locked
+ * @folio: the folio, locked, which names a VMA
  * @rwc: if its try_lock is set then do not wait, but set its contended; or NULL
  * @write: lock for writing, to split the folio, instead of for a walk
  *
@@ -121,30 +97,47 @@ static struct anon_vma *folio_lone_anon_vma(const struct folio *folio)
 struct anon_vma *folio_lock_lone(const struct folio *folio,
 				 struct rmap_walk_control *rwc, bool write)
 {
-	struct anon_vma *lone;
+	struct anon_vma *lone = folio_anon_vma(folio);
+	struct rw_semaphore *rwsem = lone_rwsem(lone);
+	bool locked = false;
 
-	while ((lone = folio_lone_anon_vma(folio))) {
-		struct rw_semaphore *rwsem = lone_rwsem(lone);
-
-		if (write) {
-			down_write(rwsem);
-		} else if (!down_read_trylock(rwsem)) {
-			if (rwc && rwc->try_lock) {
-				rwc->contended = true;
-				return NULL;
-			}
-			down_read(rwsem);
+	/*
+	 * That the folio is mapped proves that the struct of the VMA it names
+	 * lives, so that is looked at in the same RCU read section, and not
+	 * before. The answer is old unless the lock is held. With the lock it is
+	 * not, but that the folio may be unmapped for good; what is walked then
+	 * does not map it.
+	 */
+	rcu_read_lock();
+	while (folio_mapped(folio) && anon_vma_resolve(lone) == lone) {
+		if (locked) {
+			rcu_read_unlock();
+			return lone;
+		}
+		if (!write && down_read_trylock(rwsem)) {
+			locked = true;
+			continue;
 		}
 
-		/* Upgraded or unmapped while we waited? */
-		if (folio_lone_anon_vma(folio) == lone)
-			return lone;
-
+		rcu_read_unlock();
+		if (rwc && rwc->try_lock) {
+			rwc->contended = true;
+			return NULL;
+		}
 		if (write)
-			up_write(rwsem);
+			down_write(rwsem);
 		else
-			up_read(rwsem);
+			down_read(rwsem);
+		locked = true;
+		rcu_read_lock();
 	}
+	rcu_read_unlock();
+
+	/* Upgraded or unmapped, perhaps while we waited. */
+	if (locked && write)
+		up_write(rwsem);
+	else if (locked)
+		up_read(rwsem);
 	return NULL;
 }
 
@@ -280,24 +273,22 @@ static bool lone_maybe_pinned(const struct vm_area_struct *vma)
  */
 struct anon_vma *lone_lock_pinned(struct anon_vma *lone)
 {
+	struct rw_semaphore *rwsem = lone_rwsem(lone);
 	struct anon_vma *anon_vma;
 
+	if (anon_vma_resolve(lone) == lone) {
+		down_read(rwsem);
+		if (anon_vma_resolve(lone) == lone)
+			return lone;
+		up_read(rwsem);
+	}
+
+	/* It is not lone any more, and will not be again while it is pinned. */
 	for (;;) {
 		rcu_read_lock();
 		anon_vma = anon_vma_resolve(lone);
 		if (!anon_vma)
 			break;
-
-		if (anon_vma == lone) {
-			struct rw_semaphore *rwsem = lone_rwsem(lone);
-
-			rcu_read_unlock();
-			down_read(rwsem);
-			if (anon_vma_resolve(lone) == lone)
-				return lone;
-			up_read(rwsem);
-			continue;
-		}
 
 		/* The pin is on the founder, not on the anon_vma. */
 		if (!atomic_inc_not_zero(&anon_vma->refcount))
