@@ -82,6 +82,12 @@ check-core:		## the series without groups builds and passes its tests (not in ch
 check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
 	@$(LAB)/maps
 
+.PHONY: bench bench-repeat
+bench:			## what operations cost, patched against unpatched: table, CSV, plots
+	@$(LAB)/bench
+bench-repeat:		## measure once more and say how far that agrees with the last bench
+	@$(LAB)/bench --repeat
+
 .PHONY: model
 model:			## check a model of the protocol exhaustively, and that it fails without each rule
 	@$(LAB)/deps model && $(LAB)/model/run
