@@ -327,8 +327,15 @@ static void lone_free_after_pins(struct vm_area_struct *vma)
 		  lone_free_rcu);
 }
 
-/* Nothing names the struct of a founder any more: free it if its VMA is gone. */
-static void lone_release(struct vm_area_struct *founder)
+/**
+ * lone_release() - let the founder of an anon_vma, or of a group, go
+ * @founder: the VMA; the anon_vma is about to be freed, or the group is empty
+ *
+ * The struct of a founder is needed until its VMA is freed *and* its anon_vma
+ * or group is: folios may name it as long as that lives. Whichever of the two
+ * comes last, here or in __vma_defer_free(), goes on to look for pins.
+ */
+void lone_release(struct vm_area_struct *founder)
 {
 	bool pinned = lone_maybe_pinned(founder);
 	unsigned long was;
@@ -419,19 +426,6 @@ bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone)
 	return is_lone;
 }
 
-/**
- * __anon_vma_release_founder() - let the founder of an anon_vma go
- * @anon_vma: the anon_vma, about to be freed
- *
- * The struct of a founder is needed until its VMA is freed *and* its anon_vma
- * or group is: folios may name it as long as that lives. Whichever of the two
- * comes last, lone_release() or __vma_defer_free(), goes on to look for pins.
- */
-void __anon_vma_release_founder(struct anon_vma *anon_vma)
-{
-	lone_release(anon_vma->founder);
-}
-
 /* See vma_defer_free(). */
 bool __vma_defer_free(struct vm_area_struct *vma)
 {
@@ -463,12 +457,12 @@ bool __vma_defer_free(struct vm_area_struct *vma)
  *
  * Return: The root of the anon_vmas that it inherited, or its own name.
  */
-struct anon_vma *lone_oldest_anon_vma(const struct anon_vma *lone)
+struct anon_vma *lone_oldest_anon_vma(struct anon_vma *lone)
 {
 	struct anon_vma_chain *avc;
 
 	if (!lone_is_child(lone))
-		return (struct anon_vma *)lone;
+		return lone;
 	/* An upgrade may add an entry meanwhile, nothing removes one. */
 	avc = list_first_or_null_rcu(&lone_vma(lone)->anon_vma_chain,
 				     struct anon_vma_chain, same_vma);

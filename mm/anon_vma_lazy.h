@@ -62,7 +62,7 @@ struct anon_vma *lone_lock_pinned(struct anon_vma *lone);
 void lone_unpin(struct anon_vma *pinned);
 bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone);
 bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone);
-struct anon_vma *lone_oldest_anon_vma(const struct anon_vma *lone);
+struct anon_vma *lone_oldest_anon_vma(struct anon_vma *lone);
 struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
 				     struct vm_area_struct *vma,
 				     pgoff_t first, pgoff_t last);
@@ -71,7 +71,7 @@ struct anon_vma *folio_lock_lone(const struct folio *folio,
 				 struct rmap_walk_control *rwc, bool write);
 struct anon_vma *folio_pin_lone(const struct folio *folio);
 
-void __anon_vma_release_founder(struct anon_vma *anon_vma);
+void lone_release(struct vm_area_struct *founder);
 bool __vma_defer_free(struct vm_area_struct *vma);
 void anon_vma_lazy_init(void);
 
@@ -224,8 +224,10 @@ static inline struct anon_vma *anon_vma_unlinked(const struct anon_vma *anon_vma
 /* Let the founder of an @anon_vma go that is about to be freed. */
 static inline void anon_vma_release_founder(struct anon_vma *anon_vma)
 {
-	if (anon_vma_founder(anon_vma))
-		__anon_vma_release_founder(anon_vma);
+	struct vm_area_struct *founder = anon_vma_founder(anon_vma);
+
+	if (founder)
+		lone_release(founder);
 }
 
 /**

@@ -5875,6 +5875,15 @@ static bool storm_fork(struct storm *s)
 	return reap(pid) && ok;
 }
 
+/* All pages are what they should be, and some of them moved meanwhile. */
+#define STORM_ENDS(s)							\
+do {									\
+	storm_stop(s);							\
+	ASSERT_TRUE(storm_check(s));					\
+	if (self->numa)							\
+		EXPECT_GT((unsigned long)(s)->moved, 0);		\
+} while (0)
+
 LAZY_TEST(storm_mprotect)
 {
 	static struct storm s;
@@ -5904,11 +5913,8 @@ LAZY_TEST(storm_mprotect)
 			storm_fill(&s, 0, s.n);
 		}
 	}
-	storm_stop(&s);
+	STORM_ENDS(&s);
 	EXPECT_NO_UPGRADE();
-	ASSERT_TRUE(storm_check(&s));
-	if (self->numa)
-		EXPECT_GT((unsigned long)s.moved, 0);
 }
 
 LAZY_TEST(storm_mremap)
@@ -5956,11 +5962,8 @@ LAZY_TEST(storm_mremap)
 			storm_fill(&s, 0, s.n);
 		}
 	}
-	storm_stop(&s);
+	STORM_ENDS(&s);
 	EXPECT_NO_UPGRADE();
-	ASSERT_TRUE(storm_check(&s));
-	if (self->numa)
-		EXPECT_GT((unsigned long)s.moved, 0);
 }
 
 LAZY_TEST(storm_munmap)
@@ -5993,11 +5996,8 @@ LAZY_TEST(storm_munmap)
 		storm_fill(&s, from, n);
 		ASSERT_TRUE(storm_check(&s));
 	}
-	storm_stop(&s);
+	STORM_ENDS(&s);
 	EXPECT_NO_UPGRADE();
-	ASSERT_TRUE(storm_check(&s));
-	if (self->numa)
-		EXPECT_GT((unsigned long)s.moved, 0);
 }
 
 LAZY_TEST(storm_fork)
@@ -6018,10 +6018,7 @@ LAZY_TEST(storm_fork)
 			storm_fill(&s, 0, s.n);
 		}
 	}
-	storm_stop(&s);
-	ASSERT_TRUE(storm_check(&s));
-	if (self->numa)
-		EXPECT_GT((unsigned long)s.moved, 0);
+	STORM_ENDS(&s);
 }
 
 /* All of it over a huge page, which is split again and again. */
@@ -6066,10 +6063,7 @@ LAZY_TEST(storm_thp)
 		}
 		ASSERT_TRUE(storm_check(&s));
 	}
-	storm_stop(&s);
-	ASSERT_TRUE(storm_check(&s));
-	if (self->numa)
-		EXPECT_GT((unsigned long)s.moved, 0);
+	STORM_ENDS(&s);
 }
 
 /* The region is cut into several, some too many, and any of them goes. */
@@ -6106,10 +6100,7 @@ LAZY_TEST(storm_group)
 		ASSERT_EQ(madvise(p, bytes(s.n), MADV_DODUMP), 0);
 		ASSERT_TRUE(storm_check(&s));
 	}
-	storm_stop(&s);
-	ASSERT_TRUE(storm_check(&s));
-	if (self->numa)
-		EXPECT_GT((unsigned long)s.moved, 0);
+	STORM_ENDS(&s);
 }
 
 /*
