@@ -5878,10 +5878,12 @@ static bool storm_fork(struct storm *s)
 /* All pages are what they should be, and some of them moved meanwhile. */
 #define STORM_ENDS(s)							\
 do {									\
-	storm_stop(s);							\
-	ASSERT_TRUE(storm_check(s));					\
+	struct storm *__s = (s);					\
+									\
+	storm_stop(__s);						\
+	ASSERT_TRUE(storm_check(__s));					\
 	if (self->numa)							\
-		EXPECT_GT((unsigned long)(s)->moved, 0);		\
+		EXPECT_GT((unsigned long)__s->moved, 0);		\
 } while (0)
 
 LAZY_TEST(storm_mprotect)
