@@ -7,6 +7,10 @@ ARCH	?= x86_64
 KERNEL	?= lazy
 LAZY	?= 1
 VARIANT	?= plain
+# Tests are of both architectures and of the debug kernel unless one is named.
+ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
+CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
+export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
 
 MAKEFLAGS += --no-print-directory
@@ -35,8 +39,18 @@ demo:			## build both kernels, run the workloads, print the table of what is sav
 	@$(LAB)/demo
 
 .PHONY: check
-check:			## all tests, as KTAP; ends with 'N passed, N failed, N skipped'
+check:			## all tests, on both architectures, as KTAP; ends with 'N passed, N failed, N skipped'
 	@$(LAB)/check
+
+.PHONY: check-quick
+check-quick:		## of check what needs no kernel to be built: some minutes
+	@$(LAB)/check quick
+
+.PHONY: sanitize
+sanitize:		## check-boot of each VARIANT: debug, kasan, kcsan
+	@rc=0; for v in debug kasan kcsan; do \
+		echo "# VARIANT=$$v"; CHECK_VARIANT=$$v $(LAB)/check boot || rc=1; \
+	done; exit $$rc
 
 .PHONY: boot
 boot:			## a shell in a guest (KERNEL, LAZY, ARCH, VARIANT); Ctrl-D leaves
@@ -62,7 +76,7 @@ refresh:		## write build/tree's commits back to patches/ and the new files
 series:			## the series as mails: build/series
 	@$(LAB)/deps git fetch && $(LAB)/tree && $(LAB)/mailout
 
-.PHONY: check-lint check-vma check-size check-steps check-boot check-series check-core
+.PHONY: check-lint check-vma check-size check-steps check-boot check-series check-core check-64k
 check-series:		## only: the series applies, round-trips, and git takes it
 	@$(LAB)/check series
 check-lint:		## only: checkpatch, sparse, W=1, shell scripts, licences
@@ -71,12 +85,15 @@ check-vma:		## only: the kernel's userland VMA tests
 	@$(LAB)/check vma
 check-size:		## only: with the option off nothing grows
 	@$(LAB)/check size
-check-boot:		## only: build VARIANT=debug, boot it, run the selftest
+check-boot:		## only: build the kernel (VARIANT=debug), boot it, run the selftest
 	@$(LAB)/check boot
 check-steps:		## every step of the series builds, option on and off (not in check)
 	@$(LAB)/check steps
 check-core:		## the series without groups builds and passes its tests (not in check)
 	@$(LAB)/check core
+
+check-64k:		## arm64 with pages of 64 KiB passes the selftest (not in check)
+	@$(LAB)/check 64k
 
 .PHONY: check-maps
 check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
