@@ -17,7 +17,6 @@
  */
 
 #include <linux/cpumask.h>
-#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
@@ -29,26 +28,14 @@
 
 #include "internal.h"
 
-/**
- * struct lone_bucket - what the lone VMAs share whose names hash to it
- * @rwsem: held for reading by who walks such a VMA for a folio, for writing by
- *	who changes its range, moves or frees its page tables, lets it join a
- *	group, upgrades or unlinks it
- * @pins: how many pins there are; they are taken with @rwsem held
- */
-struct lone_bucket {
-	struct rw_semaphore rwsem;
-	atomic_t pins;
-} ____cacheline_aligned_in_smp;
-
 #define LONE_BUCKETS_PER_CPU	256UL
 
 /* How many VMAs may share a name, all of which a walk looks at. */
 #define LONE_GROUP_MAX		8
 
-static struct lone_bucket *lone_buckets __ro_after_init;
-static unsigned int lone_bucket_mask __ro_after_init;
-static unsigned long lone_salt __ro_after_init;
+struct lone_bucket *lone_buckets __ro_after_init;
+unsigned int lone_bucket_mask __ro_after_init;
+unsigned long lone_salt __ro_after_init;
 static unsigned long lone_nr_buckets __initdata;
 
 /*
@@ -61,25 +48,6 @@ DEFINE_STATIC_SRCU(lone_srcu);
 /* The struct of an unlinked VMA waits for lone_srcu in its empty list head. */
 static_assert(sizeof(struct rcu_head) <=
 	      sizeof_field(struct vm_area_struct, anon_vma_chain));
-
-static struct lone_bucket *lone_bucket(const struct anon_vma *lone)
-{
-	unsigned long key = (unsigned long)lone_vma(lone) ^ lone_salt;
-
-	return &lone_buckets[hash_long(key, 32) & lone_bucket_mask];
-}
-
-/**
- * lone_rwsem() - the lock of a lone VMA
- * @lone: its name, or a pin
- *
- * Return: The rwsem. It is never freed, so it can be waited for without a hold
- *	on the VMA.
- */
-struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
-{
-	return &lone_bucket(lone)->rwsem;
-}
 
 /**
  * folio_lock_lone() - lock the lone VMA that maps a folio
@@ -97,7 +65,7 @@ struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
 struct anon_vma *folio_lock_lone(const struct folio *folio,
 				 struct rmap_walk_control *rwc, bool write)
 {
-	struct anon_vma *lone = folio_anon_vma(folio);
+	struct anon_vma *lone = (void *)folio->mapping - FOLIO_MAPPING_ANON;
 	struct rw_semaphore *rwsem = lone_rwsem(lone);
 	bool locked = false;
 
@@ -109,7 +77,7 @@ struct anon_vma *folio_lock_lone(const struct folio *folio,
 	 * does not map it.
 	 */
 	rcu_read_lock();
-	while (folio_mapped(folio) && anon_vma_resolve(lone) == lone) {
+	while (folio_mapped(folio) && lone_is_current(lone)) {
 		if (locked) {
 			rcu_read_unlock();
 			return lone;
@@ -166,48 +134,6 @@ void lone_unlock_write(struct anon_vma *lone)
 	if (lone_is_child(lone))
 		anon_vma_unlock_write(lone_oldest_anon_vma(lone));
 	up_write(lone_rwsem(lone));
-}
-
-static bool vma_has_anon_pgoff(const struct vm_area_struct *vma, pgoff_t first,
-			       pgoff_t last)
-{
-	return first <= vma_last_anon_pgoff(vma) && last >= vma_start_anon_pgoff(vma);
-}
-
-/**
- * lone_next_vma() - step through the VMAs that a name stands for
- * @lone: the name
- * @vma: the VMA that was returned last, or NULL to begin
- * @first: the first page offset that is wanted
- * @last: the last one
- *
- * Who joins a group comes after those that are in it. So a walk that overtakes
- * mremap(), which moves pages from one that is to one that joins, does not miss
- * them.
- *
- * Context: lone_rwsem() is held.
- * Return: A VMA that has some of these pages, or NULL after the last one.
- */
-struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
-				     struct vm_area_struct *vma,
-				     pgoff_t first, pgoff_t last)
-{
-	struct vm_area_struct *founder = lone_vma(lone);
-
-	if (!vma) {
-		vma = founder;
-		/* It may be unlinked, and the head of its group still. */
-		if (READ_ONCE(vma->anon_vma) == lone && vma_has_anon_pgoff(vma, first, last))
-			return vma;
-	}
-	if (lone_is_child(lone))
-		return NULL;
-
-	list_for_each_entry_continue(vma, &founder->anon_vma_chain, anon_vma_chain) {
-		if (vma_has_anon_pgoff(vma, first, last))
-			return vma;
-	}
-	return NULL;
 }
 
 /**
@@ -276,9 +202,9 @@ struct anon_vma *lone_lock_pinned(struct anon_vma *lone)
 	struct rw_semaphore *rwsem = lone_rwsem(lone);
 	struct anon_vma *anon_vma;
 
-	if (anon_vma_resolve(lone) == lone) {
+	if (lone_is_current(lone)) {
 		down_read(rwsem);
-		if (anon_vma_resolve(lone) == lone)
+		if (lone_is_current(lone))
 			return lone;
 		up_read(rwsem);
 	}
@@ -370,7 +296,7 @@ bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone)
 		return false;
 
 	down_write(rwsem);
-	may_join = anon_vma_resolve(lone) == lone &&
+	may_join = lone_is_current(lone) &&
 		   list_count_nodes(&founder->anon_vma_chain) < LONE_GROUP_MAX - 1;
 	if (may_join) {
 		spin_lock(&vma->vm_mm->page_table_lock);
@@ -449,24 +375,6 @@ bool __vma_defer_free(struct vm_area_struct *vma)
 
 	lone_free_after_pins(vma);
 	return true;
-}
-
-/**
- * lone_oldest_anon_vma() - what a folio names that a lone VMA does not own alone
- * @lone: the name of the VMA, which was lone when the caller looked
- *
- * Return: The root of the anon_vmas that it inherited, or its own name.
- */
-struct anon_vma *lone_oldest_anon_vma(struct anon_vma *lone)
-{
-	struct anon_vma_chain *avc;
-
-	if (!lone_is_child(lone))
-		return lone;
-	/* An upgrade may add an entry meanwhile, nothing removes one. */
-	avc = list_first_or_null_rcu(&lone_vma(lone)->anon_vma_chain,
-				     struct anon_vma_chain, same_vma);
-	return avc->anon_vma->root;
 }
 
 /* See vma_anon_related(). */

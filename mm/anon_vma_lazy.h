@@ -9,6 +9,7 @@
 #ifndef __MM_ANON_VMA_LAZY_H
 #define __MM_ANON_VMA_LAZY_H
 
+#include <linux/hash.h>
 #include <linux/rmap.h>
 
 /*
@@ -55,17 +56,12 @@ bool __vma_anon_related(const struct vm_area_struct *vma,
 			const struct anon_vma *anon_vma);
 void folio_settle_anon_vma(struct folio *folio);
 
-struct rw_semaphore *lone_rwsem(const struct anon_vma *lone);
 void lone_lock_write(struct anon_vma *lone);
 void lone_unlock_write(struct anon_vma *lone);
 struct anon_vma *lone_lock_pinned(struct anon_vma *lone);
 void lone_unpin(struct anon_vma *pinned);
 bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone);
 bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone);
-struct anon_vma *lone_oldest_anon_vma(struct anon_vma *lone);
-struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
-				     struct vm_area_struct *vma,
-				     pgoff_t first, pgoff_t last);
 
 struct anon_vma *folio_lock_lone(const struct folio *folio,
 				 struct rmap_walk_control *rwc, bool write);
@@ -103,6 +99,41 @@ static inline bool vma_is_lone(const struct vm_area_struct *vma)
 static inline struct vm_area_struct *lone_vma(const struct anon_vma *lone)
 {
 	return (struct vm_area_struct *)((unsigned long)lone & ~ANON_VMA_NAME_BITS);
+}
+
+/**
+ * struct lone_bucket - what the lone VMAs share whose names hash to it
+ * @rwsem: held for reading by who walks such a VMA for a folio, for writing by
+ *	who changes its range, moves or frees its page tables, lets it join a
+ *	group, upgrades or unlinks it
+ * @pins: how many pins there are; they are taken with @rwsem held
+ */
+struct lone_bucket {
+	struct rw_semaphore rwsem;
+	atomic_t pins;
+} ____cacheline_aligned_in_smp;
+
+extern struct lone_bucket *lone_buckets;
+extern unsigned int lone_bucket_mask;
+extern unsigned long lone_salt;
+
+static inline struct lone_bucket *lone_bucket(const struct anon_vma *lone)
+{
+	unsigned long key = (unsigned long)lone_vma(lone) ^ lone_salt;
+
+	return &lone_buckets[hash_long(key, 32) & lone_bucket_mask];
+}
+
+/**
+ * lone_rwsem() - the lock of a lone VMA
+ * @lone: its name, or a pin
+ *
+ * Return: The rwsem. It is never freed, so it can be waited for without a hold
+ *	on the VMA.
+ */
+static inline struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
+{
+	return &lone_bucket(lone)->rwsem;
 }
 
 /* The VMA that was lone before it got @anon_vma, if there is one. */
@@ -148,6 +179,72 @@ static inline struct anon_vma *anon_vma_resolve(struct anon_vma *anon_vma)
 
 	now = READ_ONCE(lone_vma(anon_vma)->anon_vma);
 	return anon_vma_linked(now) == anon_vma ? anon_vma : founder_anon_vma(now);
+}
+
+/* Is lone still what @lone names? The same holds as for anon_vma_resolve(). */
+static inline bool lone_is_current(const struct anon_vma *lone)
+{
+	return anon_vma_linked(READ_ONCE(lone_vma(lone)->anon_vma)) == lone;
+}
+
+/**
+ * lone_oldest_anon_vma() - what a folio names that a lone VMA does not own alone
+ * @lone: the name of the VMA, which was lone when the caller looked
+ *
+ * Return: The root of the anon_vmas that it inherited, or its own name.
+ */
+static inline struct anon_vma *lone_oldest_anon_vma(struct anon_vma *lone)
+{
+	struct anon_vma_chain *avc;
+
+	if (!lone_is_child(lone))
+		return lone;
+	/* An upgrade may add an entry meanwhile, nothing removes one. */
+	avc = list_first_or_null_rcu(&lone_vma(lone)->anon_vma_chain,
+				     struct anon_vma_chain, same_vma);
+	return avc->anon_vma->root;
+}
+
+static inline bool vma_has_anon_pgoff(const struct vm_area_struct *vma,
+				      pgoff_t first, pgoff_t last)
+{
+	return first <= vma_last_anon_pgoff(vma) && last >= vma_start_anon_pgoff(vma);
+}
+
+/**
+ * lone_next_vma() - step through the VMAs that a name stands for
+ * @lone: the name
+ * @vma: the VMA that was returned last, or NULL to begin
+ * @first: the first page offset that is wanted
+ * @last: the last one
+ *
+ * Who joins a group comes after those that are in it. So a walk that overtakes
+ * mremap(), which moves pages from one that is to one that joins, does not miss
+ * them.
+ *
+ * Context: lone_rwsem() is held.
+ * Return: A VMA that has some of these pages, or NULL after the last one.
+ */
+static inline struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
+						   struct vm_area_struct *vma,
+						   pgoff_t first, pgoff_t last)
+{
+	struct vm_area_struct *founder = lone_vma(lone);
+
+	if (!vma) {
+		vma = founder;
+		/* It may be unlinked, and the head of its group still. */
+		if (READ_ONCE(vma->anon_vma) == lone && vma_has_anon_pgoff(vma, first, last))
+			return vma;
+	}
+	if (lone_is_child(lone))
+		return NULL;
+
+	list_for_each_entry_continue(vma, &founder->anon_vma_chain, anon_vma_chain) {
+		if (vma_has_anon_pgoff(vma, first, last))
+			return vma;
+	}
+	return NULL;
 }
 
 /**
