@@ -32,6 +32,7 @@ help:			## what can be typed (this text)
 ## SMP=N MEM=MB             the guest's processors (2) and memory (3072)
 ## JOBS=N                   compilers at once (one per processor)
 ## V=1                      show everything that is run
+## MUTANT='NAME...'         the mutants to try; tools/lab/mutants --list has them
 ## FORCE=1                  let 'make tree' throw unrefreshed commits away
 
 .PHONY: demo
@@ -108,6 +109,10 @@ bench-repeat:		## measure once more and say how far that agrees with the last be
 .PHONY: model
 model:			## check a model of the protocol exhaustively, and that it fails without each rule
 	@$(LAB)/deps model && $(LAB)/model/run
+
+.PHONY: mutants
+mutants:		## break the patched kernel in many ways, and see the tests catch each (MUTANT='NAME...')
+	@$(LAB)/mutants $(MUTANT)
 
 .PHONY: readme-table
 readme-table:		## put the last demo's table into README.md
