@@ -30,9 +30,6 @@
 
 #define LONE_BUCKETS_PER_CPU	256UL
 
-/* How many VMAs may share a name, all of which a walk looks at. */
-#define LONE_GROUP_MAX		8
-
 struct lone_bucket *lone_buckets __ro_after_init;
 unsigned int lone_bucket_mask __ro_after_init;
 unsigned long lone_salt __ro_after_init;
@@ -240,11 +237,17 @@ struct anon_vma *lone_lock_pinned(struct anon_vma *lone)
 	return NULL;
 }
 
+static void lone_free(struct vm_area_struct *vma)
+{
+	count_lone_retired(-1);
+	kfree(vma);
+}
+
 static void lone_free_rcu(struct rcu_head *rcu)
 {
 	struct list_head *head = (struct list_head *)rcu;
 
-	kfree(container_of(head, struct vm_area_struct, anon_vma_chain));
+	lone_free(container_of(head, struct vm_area_struct, anon_vma_chain));
 }
 
 static void lone_free_after_pins(struct vm_area_struct *vma)
@@ -273,7 +276,7 @@ void lone_release(struct vm_area_struct *founder)
 	if (pinned)
 		lone_free_after_pins(founder);
 	else
-		kfree(founder);
+		lone_free(founder);
 }
 
 /**
@@ -366,6 +369,7 @@ bool __vma_defer_free(struct vm_area_struct *vma)
 		retired = (struct anon_vma *)((unsigned long)was | ANON_VMA_RETIRED);
 		if (try_cmpxchg(&vma->anon_vma, &was, retired)) {
 			count_vm_event(ANON_VMA_RETIRE);
+			count_lone_retired(1);
 			return true;
 		}
 		/* The group was upgraded, or nothing is left: NULL or DEAD. */
@@ -373,6 +377,7 @@ bool __vma_defer_free(struct vm_area_struct *vma)
 	if (was != ANON_VMA_DEAD)
 		return false;
 
+	count_lone_retired(1);
 	lone_free_after_pins(vma);
 	return true;
 }

@@ -44,6 +44,9 @@
 /* VMAs are aligned to more than that. */
 #define ANON_VMA_NAME_BITS	0x1fUL
 
+/* How many VMAs may share a name, all of which a walk looks at. */
+#define LONE_GROUP_MAX		8
+
 /* Why a lone VMA is upgraded, in the order of the vmstat events. */
 enum anon_vma_upgrade_cause {
 	ANON_VMA_FOR_FORK,	/* fork maps its pages into the child */
@@ -70,6 +73,17 @@ struct anon_vma *folio_pin_lone(const struct folio *folio);
 void lone_release(struct vm_area_struct *founder);
 bool __vma_defer_free(struct vm_area_struct *vma);
 void anon_vma_lazy_init(void);
+
+/* The structs that vm_area_free() has left, and nobody freed yet. */
+extern atomic_t lone_nr_retired;
+
+static inline void count_lone_retired(int more)
+{
+	if (IS_ENABLED(CONFIG_DEBUG_ANON_VMA_LAZY))
+		atomic_add(more, &lone_nr_retired);
+}
+
+const char *anon_vma_lazy_verify(struct mm_struct *mm, unsigned long *addr);
 
 static inline struct anon_vma *vma_lone_anon_vma(const struct vm_area_struct *vma)
 {

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Lone VMAs: check the invariants of an mm on request, and count the structs
+ * that outlive their VMA.
+ *
+ * In debugfs, in the directory anon_vma_lazy:
+ *
+ *   verify	write a process's id to check its mm; -EUCLEAN, and a warning that
+ *		says what is wrong and where, if it does not hold
+ *   retired	how many structs there are of VMAs that are freed: of founders
+ *		that are still named, and of VMAs that may be pinned. It comes
+ *		back to zero, but not at once, as some wait for a grace period
+ *
+ * Documentation/mm/anon_vma_lazy.rst has the invariants.
+ */
+
+#include <linux/debugfs.h>
+#include <linux/hugetlb_inline.h>
+#include <linux/init.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagewalk.h>
+#include <linux/pid.h>
+#include <linux/rmap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task.h>
+
+#include "internal.h"
+
+/*
+ * The last user of a struct may free it, and count it off, before vm_area_free()
+ * has counted it: so this can be negative for a moment.
+ */
+atomic_t lone_nr_retired = ATOMIC_INIT(0);
+
+/* @folio is locked and, at @addr in @vma, mapped. */
+static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
+				const struct folio *folio, pgoff_t pgoff)
+{
+	struct anon_vma *own = vma->anon_vma;
+	struct anon_vma_chain *avc;
+	struct vm_area_struct *other;
+	struct anon_vma *anon_vma;
+	bool more;
+
+	if (folio_test_ksm(folio))
+		return anon_vma_is_group(own) ? "a group maps a KSM folio" : NULL;
+
+	/* I1. A group has no ancestors, so it can not map what another one names. */
+	if (anon_vma_is_group(own) ? folio_anon_vma(folio) != own :
+				     !vma_anon_related(vma, folio_anon_vma(folio)))
+		return "a folio does not name what the VMA is linked to";
+
+	anon_vma = folio_lock_anon_vma_read(folio, NULL);
+	if (!anon_vma)
+		return "a folio is mapped, but what it names is gone";
+	for (more = anon_vma_iter_first(anon_vma, pgoff, pgoff, &avc, &other);
+	     more; more = anon_vma_iter_next(anon_vma, pgoff, pgoff, &avc, &other)) {
+		if (other == vma && vma_anon_address(vma, pgoff, 1) == addr)
+			break;
+	}
+	anon_vma_unlock_read(anon_vma);
+	return more ? NULL : "a walk of a folio does not find its mapping";
+}
+
+/* Find the anonymous folio at @addr, and take a reference. */
+static struct folio *get_anon_folio(struct vm_area_struct *vma, unsigned long addr,
+				    pgoff_t *pgoff)
+{
+	struct folio_walk fw;
+	struct folio *folio;
+
+	folio = folio_walk_start(&fw, vma, addr, 0);
+	if (!folio)
+		return NULL;
+	if (folio_test_anon(folio)) {
+		folio_get(folio);
+		*pgoff = page_pgoff(folio, fw.page);
+	} else {
+		folio = NULL;
+	}
+	folio_walk_end(&fw, vma);
+	return folio;
+}
+
+static const char *verify_address(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct folio *folio, *now;
+	const char *why = NULL;
+	pgoff_t pgoff;
+
+	do {
+		folio = get_anon_folio(vma, addr, &pgoff);
+		if (!folio)
+			return NULL;
+		/*
+		 * Until we have the lock it may be swapped out, migrated or
+		 * split. Then it is not.
+		 */
+		folio_lock(folio);
+		now = get_anon_folio(vma, addr, &pgoff);
+		if (now) {
+			if (now == folio)
+				why = verify_folio(vma, addr, folio, pgoff);
+			folio_put(now);
+		}
+		folio_unlock(folio);
+		folio_put(folio);
+	} while (now && now != folio);
+
+	return why;
+}
+
+/* What is wrong, and where. */
+struct verdict {
+	const char *why;
+	unsigned long addr;
+};
+
+static int verify_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
+		      struct mm_walk *walk)
+{
+	/* A folio that is mapped as a whole is one to all its pages. */
+	const unsigned long step = pmd_trans_huge(pmdp_get_lockless(pmd)) ?
+		PMD_SIZE : PAGE_SIZE;
+	struct verdict *verdict = walk->private;
+
+	cond_resched();
+	for (; addr < end; addr += step) {
+		verdict->why = verify_address(walk->vma, addr);
+		if (verdict->why) {
+			verdict->addr = addr;
+			return -EUCLEAN;
+		}
+	}
+	walk->action = ACTION_CONTINUE;
+	return 0;
+}
+
+static const struct mm_walk_ops verify_ops = {
+	.pmd_entry	= verify_pmd,
+	.walk_lock	= PGWALK_WRLOCK_VERIFY,
+};
+
+static const char *verify_group(const struct vm_area_struct *vma)
+{
+	const struct vm_area_struct *founder = lone_vma(vma->anon_vma);
+	const struct vm_area_struct *other;
+	bool linked = vma == founder;
+	int nr = 1;
+
+	/* I4: the struct of the founder is there as @vma is. */
+	if (anon_vma_resolve(vma->anon_vma) != vma->anon_vma)
+		return "the founder of a group does not have its name";
+	if (founder->vm_mm != vma->vm_mm)
+		return "the founder of a group is of another mm";
+	list_for_each_entry(other, &founder->anon_vma_chain, anon_vma_chain) {
+		if (other->anon_vma != vma->anon_vma || other->vm_mm != vma->vm_mm)
+			return "a group has a VMA of another name or mm";
+		linked |= other == vma;
+		nr++;
+	}
+	if (!linked)
+		return "a VMA is not linked in its group";
+	return nr > LONE_GROUP_MAX ? "a group is too large" : NULL;
+}
+
+static const char *verify_chain(const struct vm_area_struct *vma)
+{
+	/* A lone child does not have an entry for itself. */
+	bool linked = anon_vma_is_lone(vma->anon_vma);
+	const struct vm_area_struct *founder;
+	const struct anon_vma_chain *avc;
+	struct anon_vma *root = NULL;
+
+	if (linked && lone_vma(vma->anon_vma) != vma)
+		return "a forked child has the name of another VMA";
+	if (list_empty(&vma->anon_vma_chain))
+		return "a VMA has ancestors or an anon_vma, and no chain";
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
+		linked |= avc->anon_vma == vma->anon_vma;
+		if (avc->vma != vma)
+			return "the chain of a VMA is of another VMA";
+		if (root && avc->anon_vma->root != root)
+			return "the chain of a VMA has two roots";
+		root = avc->anon_vma->root;
+		/* I1: what names the founder is to be found through the anon_vma. */
+		founder = anon_vma_founder(avc->anon_vma);
+		if (founder && anon_vma_linked(READ_ONCE(founder->anon_vma)) != avc->anon_vma)
+			return "a founder does not lead to its anon_vma";
+	}
+	return linked ? NULL : "a VMA is not linked to its anon_vma";
+}
+
+static const char *verify_vma(const struct vm_area_struct *vma)
+{
+	const struct anon_vma *own = vma->anon_vma;
+
+	if (!own)
+		return list_empty(&vma->anon_vma_chain) ? NULL :
+			"an unfaulted VMA is linked";
+	if (own == ANON_VMA_DEAD || anon_vma_linked(vma->anon_vma) != own)
+		return "a VMA is marked as unlinked";
+	if (anon_vma_is_lone(own) &&
+	    (is_vm_hugetlb_page(vma) || mm_has_notifiers(vma->vm_mm)))
+		return "a VMA must not be lone";
+	return anon_vma_is_group(own) ? verify_group(vma) : verify_chain(vma);
+}
+
+/**
+ * anon_vma_lazy_verify() - check the invariants of lone VMAs in an mm
+ * @mm: the mm
+ * @addr: where to put the address, of a VMA or a page, at which one is violated
+ *
+ * The mmap write lock, not the read lock: a VMA that is being unmapped under that
+ * one may still be in a group, and KSM upgrade a group. And each VMA is
+ * write-locked, for faults not to make it lone or to change what it maps. What
+ * is left are walks: they need the folio lock to change what is mapped, which is
+ * taken for each folio; and relatives in other mms, which come and go in an
+ * anon_vma's tree with its lock held, as the walk for each folio has it.
+ *
+ * Context: May sleep. Takes the mmap lock, VMA locks, and what a walk takes.
+ * Return: NULL, or what is wrong.
+ */
+const char *anon_vma_lazy_verify(struct mm_struct *mm, unsigned long *addr)
+{
+	VMA_ITERATOR(vmi, mm, 0);
+	struct vm_area_struct *vma;
+	struct verdict verdict = {};
+
+	mmap_write_lock(mm);
+	for_each_vma(vmi, vma) {
+		vma_start_write(vma);
+		verdict.addr = vma->vm_start;
+		verdict.why = verify_vma(vma);
+		if (!verdict.why && vma->anon_vma)
+			walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
+					    &verify_ops, &verdict);
+		if (verdict.why)
+			break;
+	}
+	mmap_write_unlock(mm);
+
+	*addr = verdict.addr;
+	return verdict.why;
+}
+
+static ssize_t verify_write(struct file *file, const char __user *buf,
+			    size_t count, loff_t *ppos)
+{
+	struct task_struct *task;
+	struct mm_struct *mm;
+	unsigned long addr;
+	const char *why;
+	pid_t pid;
+	int err;
+
+	err = kstrtoint_from_user(buf, count, 10, &pid);
+	if (err)
+		return err;
+	task = find_get_task_by_vpid(pid);
+	if (!task)
+		return -ESRCH;
+	mm = get_task_mm(task);
+	put_task_struct(task);
+	/* A kernel thread, or a process that has exited. */
+	if (!mm)
+		return count;
+
+	why = anon_vma_lazy_verify(mm, &addr);
+	mmput(mm);
+	if (WARN(why, "anon_vma_lazy: process %d at %#lx: %s\n", pid, addr, why))
+		return -EUCLEAN;
+	return count;
+}
+
+static const struct file_operations verify_fops = {
+	.owner	= THIS_MODULE,
+	.open	= simple_open,
+	.write	= verify_write,
+	.llseek	= noop_llseek,
+};
+
+static int __init anon_vma_lazy_debug_init(void)
+{
+	struct dentry *dir = debugfs_create_dir("anon_vma_lazy", NULL);
+
+	debugfs_create_file("verify", 0200, dir, NULL, &verify_fops);
+	debugfs_create_atomic_t("retired", 0444, dir, &lone_nr_retired);
+	return 0;
+}
+late_initcall(anon_vma_lazy_debug_init);
