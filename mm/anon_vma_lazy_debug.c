@@ -38,10 +38,10 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 				const struct folio *folio, pgoff_t pgoff)
 {
 	struct anon_vma *own = vma->anon_vma;
+	struct vm_area_struct *other = NULL;
 	struct anon_vma_chain *avc;
-	struct vm_area_struct *other;
 	struct anon_vma *anon_vma;
-	bool more;
+	bool found = false;
 
 	if (folio_test_ksm(folio))
 		return anon_vma_is_group(own) ? "a group maps a KSM folio" : NULL;
@@ -54,13 +54,16 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
 	if (!anon_vma)
 		return "a folio is mapped, but what it names is gone";
-	for (more = anon_vma_iter_first(anon_vma, pgoff, pgoff, &avc, &other);
-	     more; more = anon_vma_iter_next(anon_vma, pgoff, pgoff, &avc, &other)) {
-		if (other == vma && vma_anon_address(vma, pgoff, 1) == addr)
-			break;
+	if (anon_vma_is_lone(anon_vma)) {
+		while ((other = lone_next_vma(anon_vma, other, pgoff, pgoff)))
+			found |= other == vma;
+	} else {
+		anon_rmap_tree_foreach(avc, anon_vma, pgoff, pgoff)
+			found |= avc->vma == vma;
 	}
 	anon_vma_unlock_read(anon_vma);
-	return more ? NULL : "a walk of a folio does not find its mapping";
+	return found && vma_anon_address(vma, pgoff, 1) == addr ?
+		NULL : "a walk of a folio does not find its mapping";
 }
 
 /* Find the anonymous folio at @addr, and take a reference. */

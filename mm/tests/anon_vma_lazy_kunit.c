@@ -451,7 +451,7 @@ static void state_upgraded(struct kunit *test)
 /* The founder of an anon_vma is unmapped by the parent, and the child lives on. */
 static void state_retired(struct kunit *test)
 {
-	struct vm_area_struct *vma = map_lone(test, 2), *child_vma, *found;
+	struct vm_area_struct *vma = map_lone(test, 2), *child_vma;
 	unsigned long addr = vma->vm_start;
 	struct anon_vma *lone = vma->anon_vma;
 	struct anon_vma *anon_vma, *child_lone;
@@ -486,9 +486,10 @@ static void state_retired(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
 	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, NULL, false));
 	KUNIT_EXPECT_PTR_EQ(test, folio_lock_anon_vma_read(folio, NULL), anon_vma);
-	KUNIT_EXPECT_TRUE(test, anon_vma_iter_first(anon_vma, pgoff, pgoff, &avc, &found));
-	KUNIT_EXPECT_PTR_EQ(test, found, child_vma);
-	KUNIT_EXPECT_FALSE(test, anon_vma_iter_next(anon_vma, pgoff, pgoff, &avc, &found));
+	avc = anon_rmap_tree_iter_first(anon_vma, pgoff, pgoff);
+	KUNIT_ASSERT_NOT_NULL(test, avc);
+	KUNIT_EXPECT_PTR_EQ(test, avc->vma, child_vma);
+	KUNIT_EXPECT_NULL(test, anon_rmap_tree_iter_next(avc, pgoff, pgoff));
 	anon_vma_unlock_read(anon_vma);
 	folio_unlock(folio);
 	folio_put(folio);
@@ -619,7 +620,9 @@ static void family(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, related(vma, stranger_lone));
 
 	/* A copy of a group's VMA has the name before it is linked. */
+	mmap_read_lock(vma->vm_mm);
 	dup = vm_area_dup(vma);
+	mmap_read_unlock(vma->vm_mm);
 	KUNIT_ASSERT_NOT_NULL(test, dup);
 	KUNIT_EXPECT_TRUE(test, related(dup, lone));
 	dup->anon_vma = NULL;
@@ -1331,6 +1334,7 @@ static void checker_chain(struct kunit *test)
 	struct vm_area_struct *vma, *stranger, *child_vma;
 	struct anon_vma_chain *avc;
 	struct mm_struct *mm, *child;
+	struct anon_vma *anon_vma;
 	LIST_HEAD(chain);
 
 	needs_checker(test);
@@ -1363,10 +1367,12 @@ static void checker_chain(struct kunit *test)
 			  "a founder does not lead to its anon_vma");
 
 	/* A VMA that is no founder has to be found in its anon_vma, too. */
-	vma->anon_vma->founder = NULL;
-	expect_unsound_if(test, mm, &vma->anon_vma, stranger->anon_vma,
-			  "a VMA is not linked to its anon_vma");
-	vma->anon_vma->founder = vma;
+	anon_vma = vma->anon_vma;
+	anon_vma->founder = NULL;
+	vma->anon_vma = stranger->anon_vma;
+	expect_unsound(test, mm, "a VMA is not linked to its anon_vma");
+	vma->anon_vma = anon_vma;
+	anon_vma->founder = vma;
 	expect_sound(test, mm);
 }
 
