@@ -100,6 +100,12 @@ check-64k:		## arm64 with pages of 64 KiB passes the selftest (not in check)
 check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
 	@$(LAB)/maps
 
+# The given ARCH, or both.
+.PHONY: check-upstream
+check-upstream:		## 7.3's own mm selftests, unpatched against patched (both ARCHs unless given)
+	@$(LAB)/upstream --variant $(VARIANT) \
+		$(patsubst %,--arch %,$(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH)))
+
 .PHONY: bench bench-repeat
 bench:			## what operations cost, patched against unpatched: table, CSV, plots
 	@$(LAB)/bench
