@@ -12,6 +12,7 @@ ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
+export MINUTES SEED BUCKETS STRESS
 
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
@@ -29,6 +30,8 @@ help:			## what can be typed (this text)
 ## LAZY=0|1                 vm.anon_vma_lazy in the guest of 'make boot' (1)
 ## VARIANT=plain|debug|kasan|kcsan  what kind of kernel (plain)
 ## KDIR=DIR                 a 7.3.y tree to use as base instead of Debian's
+## MINUTES=N SEED=N         of 'make soak' (10, the time)
+## BUCKETS=N STRESS=0       its locks of lone VMAs (many); leave stress-ng out
 ## SMP=N MEM=MB             the guest's processors (2) and memory (3072)
 ## JOBS=N                   compilers at once (one per processor)
 ## V=1                      show everything that is run
@@ -111,6 +114,14 @@ bench:			## what operations cost, patched against unpatched: table, CSV, plots
 	@$(LAB)/bench
 bench-repeat:		## measure once more and say how far that agrees with the last bench
 	@$(LAB)/bench --repeat
+
+.PHONY: soak
+soak:			## everything at once for MINUTES on a sanitized kernel (VARIANT=debug), each page checked
+	@VARIANT=$(if $(filter command environment,$(firstword $(origin VARIANT))),$(VARIANT),debug) $(LAB)/soak
+
+.PHONY: interference
+interference:		## what a hostile process does to migration, reclaim and strangers, against unpatched
+	@$(LAB)/interference
 
 .PHONY: model
 model:			## check a model of the protocol exhaustively, and that it fails without each rule

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// What a process that changes its VMAs without a pause, the hostile one, does to
+// those who migrate, reclaim, compact or take offline memory: its own, or that of
+// a quiet neighbour; and how long it has to wait for them.
+//
+// usage: interfere REPS WINDOW [ROW...]
+//
+// In each row an actor on the first processor does one thing over and over for
+// WINDOW instructions of the guest, after one such time to warm up.  On the second
+// runs the hostile process, or one that only spins: then the row's case is
+//
+//	alone		the neighbour's memory, and nobody is hostile
+//	neighbour	the neighbour's memory
+//	own		the hostile process's
+//
+// One line is printed for each figure: INTER row case figure repetition value unit.
+// It is to run in an emulator with an instruction clock: a nanosecond of the
+// guest is an instruction.  A metronome makes the processors' turns short.
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+using u64 = std::uint64_t;
+
+constexpr std::size_t psize = 4096, nr_vmas = 64, nr_pages = 16, stride = 4 * nr_pages * psize;
+constexpr unsigned max_samples = 1 << 16;
+char *const arena = reinterpret_cast<char *>(0x200000000000);
+
+enum call { MPROTECT, MREMAP, MUNMAP, TOUCH, FORK, NR_CALLS };
+constexpr const char *call_names[] = {"mprotect", "mremap", "munmap", "touch", "fork"};
+
+// What the actor sees of the hostile one.
+struct shared {
+	std::atomic<u64> turns;		// VMAs changed
+	std::atomic<unsigned> n[NR_CALLS];
+	u64 took[NR_CALLS][max_samples];
+	std::atomic<bool> ready;
+} *hostile;
+
+[[noreturn]] void die(const std::string &what)
+{
+	std::printf("INTER-FAILED %s: %s\n", what.c_str(), std::strerror(errno));
+	std::fflush(stdout);
+	_exit(1);
+}
+
+u64 now()
+{
+	timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &t);
+	return t.tv_sec * u64{1000000000} + t.tv_nsec;
+}
+
+void on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("two processors are needed");
+}
+
+void metronome()
+{
+	for (int cpu = 0; cpu < 2; cpu++) {
+		perf_event_attr a{};
+
+		a.size = sizeof(a);
+		a.type = PERF_TYPE_SOFTWARE;
+		a.config = PERF_COUNT_SW_CPU_CLOCK;
+		a.sample_period = 25000;
+		if (syscall(SYS_perf_event_open, &a, -1, cpu, -1, 0) < 0)
+			die("perf_event_open");
+	}
+}
+
+int put(const std::string &path, std::string_view what)
+{
+	const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	const int err = write(fd, what.data(), what.size()) < 0 ? errno : 0;
+	close(fd);
+	return err;
+}
+
+// A number after a name, in a file of such lines.
+u64 number(const char *path, std::string_view name)
+{
+	char line[256];
+	u64 v = 0;
+	FILE *f = std::fopen(path, "re");
+
+	if (!f)
+		die(path);
+	while (std::fgets(line, sizeof(line), f)) {
+		const std::size_t n = std::strcspn(line, " \t:");
+
+		if (std::string_view(line, n) == name) {
+			v = std::strtoull(line + n + 1, nullptr, 10);
+			break;
+		}
+	}
+	std::fclose(f);
+	return v;
+}
+
+u64 vmstat(const char *name) { return number("/proc/vmstat", name); }
+
+char *vma(std::size_t i) { return arena + i * stride; }
+
+void map(char *at)
+{
+	if (mmap(at, nr_pages * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED)
+		die("mmap");
+}
+
+void touch(char *at)
+{
+	for (std::size_t k = 0; k < nr_pages; k++)
+		*reinterpret_cast<volatile u64 *>(at + k * psize) = 1 + k;
+}
+
+void touch_all()
+{
+	for (std::size_t i = 0; i < nr_vmas; i++)
+		touch(vma(i));
+}
+
+template <typename F> void timed(call c, F &&f)
+{
+	const u64 t = now();
+
+	f();
+	const unsigned n = hostile->n[c].fetch_add(1);
+	if (n < max_samples)
+		hostile->took[c][n] = now() - t;
+}
+
+[[noreturn]] void be_hostile()
+{
+	for (u64 turn = 0;; turn++) {
+		for (std::size_t i = 0; i < nr_vmas; i++) {
+			char *const p = vma(i), *const q = p + 2 * nr_pages * psize;
+
+			timed(MPROTECT, [&] { mprotect(p + 5 * psize, 5 * psize, PROT_READ); });
+			timed(MPROTECT, [&] { mprotect(p + 5 * psize, 5 * psize, PROT_READ | PROT_WRITE); });
+			timed(MREMAP, [&] {
+				if (mremap(p, nr_pages * psize, nr_pages * psize, MREMAP_MAYMOVE | MREMAP_FIXED, q) ==
+				    MAP_FAILED)
+					die("mremap");
+			});
+			timed(MUNMAP, [&] { munmap(q, nr_pages * psize); });
+			map(p);
+			timed(TOUCH, [&] { touch(p); });
+			hostile->turns++;
+		}
+		// Makes them ordinary, until they are mapped anew.
+		if (turn % 4 == 3)
+			timed(FORK, [&] {
+				const pid_t pid = fork();
+
+				if (!pid) {
+					touch(vma(turn % nr_vmas));
+					_exit(0);
+				}
+				if (pid < 0 || waitpid(pid, nullptr, 0) != pid)
+					die("fork");
+			});
+	}
+}
+
+// A process in a cgroup of its own; the quiet one touches its pages when told.
+struct process {
+	pid_t pid;
+	std::string group;
+	int tell[2], told[2];
+
+	process(const char *name, int cpu, const std::function<void()> &body) : group("/sys/fs/cgroup/" + std::string(name))
+	{
+		mkdir(group.c_str(), 0755);
+		if (pipe(tell) || pipe(told))
+			die("pipe");
+		pid = fork();
+		if (pid < 0)
+			die("fork");
+		if (!pid) {
+			put(group + "/cgroup.procs", "0");
+			on_cpu(cpu);
+			body();
+			char c = 1;
+			do {
+				touch_all();
+				if (write(told[1], &c, 1) != 1)
+					_exit(1);
+			} while (read(tell[0], &c, 1) == 1);
+			_exit(0);
+		}
+	}
+	void touched() const
+	{
+		char c;
+
+		if (read(told[0], &c, 1) != 1)
+			die("the neighbour is gone");
+	}
+	void touch_again() const
+	{
+		if (write(tell[1], "x", 1) != 1)
+			die("the neighbour is gone");
+		touched();
+	}
+	~process()
+	{
+		kill(pid, SIGKILL);
+		waitpid(pid, nullptr, 0);
+		for (int fd : {tell[0], tell[1], told[0], told[1]})
+			close(fd);
+		rmdir(group.c_str());
+	}
+	process(const process &) = delete;
+	process &operator=(const process &) = delete;
+};
+
+struct outcome {
+	u64 asked = 0, done = 0;
+};
+
+struct target {
+	const process &p;
+	bool quiet;	// touches its memory only when told
+	unsigned turn = 0;
+};
+
+u64 pfn_of(pid_t pid, const void *at)
+{
+	u64 e = 0;
+	const int fd = open(("/proc/" + std::to_string(pid) + "/pagemap").c_str(), O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, &e, 8, reinterpret_cast<std::uintptr_t>(at) / psize * 8) != 8)
+		e = 0;
+	close(fd);
+	return e >> 63 & 1 ? e & ((u64{1} << 55) - 1) : 0;
+}
+
+// All pages to one node, in batches, then to the other.
+outcome migrate(target &t)
+{
+	constexpr std::size_t batch = 256, parts = nr_vmas * nr_pages / batch;
+	static void *where[batch];
+	static int node[batch], status[batch];
+	outcome o;
+
+	for (std::size_t k = 0; k < batch; k++) {
+		const std::size_t x = t.turn % parts * batch + k;
+
+		where[k] = vma(x / nr_pages) + x % nr_pages * psize;
+		node[k] = 1 - t.turn / parts % 2;
+	}
+	t.turn++;
+	const u64 ok = vmstat("pgmigrate_success"), bad = vmstat("pgmigrate_fail");
+	syscall(SYS_move_pages, t.p.pid, batch, where, node, status, MPOL_MF_MOVE_ALL);
+	o.done = vmstat("pgmigrate_success") - ok;
+	o.asked = o.done + vmstat("pgmigrate_fail") - bad;
+	return o;
+}
+
+outcome reclaim(target &t)
+{
+	const std::string stat = t.p.group + "/memory.stat";
+	outcome o;
+
+	if (t.quiet)
+		t.p.touch_again();
+	const u64 scan = number(stat.c_str(), "pgscan"), steal = number(stat.c_str(), "pgsteal");
+	put(t.p.group + "/memory.reclaim", "1M");
+	o.asked = number(stat.c_str(), "pgscan") - scan;
+	o.done = number(stat.c_str(), "pgsteal") - steal;
+	return o;
+}
+
+outcome soft_offline(target &t)
+{
+	std::vector<u64> gone;
+	outcome o;
+
+	for (unsigned k = 0; k < 16; k++) {
+		const u64 pfn = pfn_of(t.p.pid, vma(t.turn++ % nr_vmas) + k * psize);
+		char line[32];
+
+		if (!pfn)
+			continue;
+		std::snprintf(line, sizeof(line), "0x%lx", static_cast<unsigned long>(pfn * psize));
+		o.asked++;
+		if (!put("/sys/devices/system/memory/soft_offline_page", line)) {
+			o.done++;
+			gone.push_back(pfn);
+		}
+	}
+	for (u64 pfn : gone)
+		put("/sys/kernel/debug/hwpoison/unpoison-pfn", std::to_string(pfn));
+	return o;
+}
+
+// The block of memory that the first page lies in goes, and comes back.
+outcome offline(target &t)
+{
+	static const u64 block = std::strtoull([] {
+		static char b[32];
+		const int fd = open("/sys/devices/system/memory/block_size_bytes", O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, b, sizeof(b) - 1) <= 0)
+			die("block_size_bytes");
+		close(fd);
+		return b;
+	}(), nullptr, 16) / psize;
+	outcome o;
+	u64 pfn = 0;
+
+	for (unsigned k = 0; !pfn && k < nr_vmas; k++)
+		pfn = pfn_of(t.p.pid, vma((t.turn + k) % nr_vmas));
+	t.turn += 7;
+	if (!pfn)
+		return o;
+	const std::string state = "/sys/devices/system/memory/memory" + std::to_string(pfn / block) + "/state";
+	o.asked = 1;
+	if (!put(state, "offline")) {
+		o.done = 1;
+		if (put(state, "online_movable"))
+			die(state);
+	}
+	return o;
+}
+
+outcome compact(target &t)
+{
+	outcome o;
+
+	// With holes to move the others to.
+	if (t.quiet)
+		t.p.touch_again();
+	const u64 ok = vmstat("pgmigrate_success"), bad = vmstat("pgmigrate_fail");
+	put("/proc/sys/vm/compact_memory", "1");
+	o.done = vmstat("pgmigrate_success") - ok;
+	o.asked = o.done + vmstat("pgmigrate_fail") - bad;
+	return o;
+}
+
+struct row {
+	const char *name;
+	outcome (*act)(target &);
+	const char *unit;
+};
+
+constexpr row rows[] = {
+	{"migrate", migrate, "pages"},
+	{"reclaim", reclaim, "pages"},
+	{"soft_offline", soft_offline, "pages"},
+	{"offline", offline, "blocks"},
+	{"compact", compact, "pages"},
+};
+
+u64 vma_structs()
+{
+	// active objects: the first number
+	return number("/proc/slabinfo", "vm_area_struct");
+}
+
+void figure(const row &r, const char *how, const char *what, unsigned rep, double v, const char *unit)
+{
+	std::printf("INTER %s %s %s %u %.4f %s\n", r.name, how, what, rep, v, unit);
+}
+
+void run(const row &r, const char *how, unsigned reps, u64 window)
+{
+	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
+	const auto fresh = [] {
+		for (std::size_t i = 0; i < nr_vmas; i++)
+			map(vma(i));
+	};
+	const bool punch = r.act == compact;
+
+	hostile->ready = false;
+	const process quiet("quiet", 0, [&] {
+		fresh();
+		if (punch) {
+			// Two pages in three of a larger area are given back.
+			constexpr std::size_t n = 24 << 20;
+			char *const p = static_cast<char *>(mmap(nullptr, n, PROT_READ | PROT_WRITE,
+								 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+			for (std::size_t k = 0; k < n; k += psize)
+				p[k] = 1;
+			for (std::size_t k = 0; k < n; k += 3 * psize)
+				madvise(p + k, 2 * psize, MADV_DONTNEED);
+		}
+	});
+	quiet.touched();
+	const process other("hostile", 1, [&] {
+		fresh();
+		touch_all();
+		hostile->ready = true;
+		if (is_hostile)
+			be_hostile();
+		for (;;)
+			;
+	});
+	while (!hostile->ready)
+		usleep(1000);
+
+	target t{own ? other : quiet, !own};
+	for (unsigned rep = 0; rep <= reps; rep++) {
+		u64 most = 0, retired = vmstat("anon_vma_retired"), acts = 0;
+		outcome sum;
+
+		hostile->turns = 0;
+		for (std::atomic<unsigned> &n : hostile->n)
+			n = 0;
+		const u64 start = now();
+		while (now() - start < window) {
+			const outcome o = r.act(t);
+
+			sum.asked += o.asked;
+			sum.done += o.done;
+			acts++;
+			if (acts % 8 == 0)
+				most = std::max(most, vma_structs());
+		}
+		const double took = now() - start;
+		const u64 turns = hostile->turns;
+		std::vector<u64> took_calls[NR_CALLS];
+		for (unsigned c = 0; c < NR_CALLS; c++)
+			took_calls[c].assign(hostile->took[c], hostile->took[c] + std::min(hostile->n[c].load(), max_samples));
+		if (!rep)
+			continue;
+
+		figure(r, how, "done", rep, sum.done * 1e6 / took, (std::string(r.unit) + "_per_M").c_str());
+		if (sum.asked)
+			figure(r, how, "success", rep, double(sum.done) / sum.asked, "of_asked");
+		if (!is_hostile)
+			continue;
+		figure(r, how, "hostile", rep, turns * 1e6 / took, "turns_per_M");
+		for (unsigned c = 0; c < NR_CALLS; c++) {
+			std::vector<u64> &v = took_calls[c];
+
+			if (v.empty())
+				continue;
+			std::sort(v.begin(), v.end());
+			figure(r, how, (std::string(call_names[c]) + "_p99").c_str(), rep, v[v.size() * 99 / 100], "insn");
+			figure(r, how, (std::string(call_names[c]) + "_max").c_str(), rep, v.back(), "insn");
+		}
+		if (most)
+			figure(r, how, "vma_structs_max", rep, most, "objects");
+		figure(r, how, "retired", rep, (vmstat("anon_vma_retired") - retired) * 1e6 / took, "per_M");
+	}
+	std::fflush(stdout);
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+	if (argc < 3) {
+		std::fprintf(stderr, "usage: interfere REPS WINDOW [ROW...]\n");
+		return 2;
+	}
+	void *const p = mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		die("mmap");
+	hostile = new (p) shared{};
+	setvbuf(stdout, nullptr, _IOLBF, 0);
+	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	metronome();
+	on_cpu(0);
+	for (const row &r : rows) {
+		bool wanted = argc == 3;
+
+		for (int i = 3; i < argc; i++)
+			wanted |= !std::strcmp(argv[i], r.name);
+		for (const char *how : {"alone", "neighbour", "own"})
+			if (wanted && !(r.act == compact && !std::strcmp(how, "own")))
+				run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0));
+	}
+	return 0;
+}
