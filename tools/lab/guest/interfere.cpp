@@ -58,7 +58,7 @@ struct shared {
 	std::atomic<u64> turns;		// VMAs changed
 	std::atomic<unsigned> n[NR_CALLS];
 	u64 took[NR_CALLS][max_samples];
-	std::atomic<bool> ready;
+	std::atomic<bool> ready, go;
 } *hostile;
 
 [[noreturn]] void die(const std::string &what)
@@ -387,9 +387,11 @@ constexpr row rows[] = {
 	{"compact", compact, "pages"},
 };
 
-u64 vma_structs()
+// In use, or kept by a processor to be used again; exact without those.
+u64 vma_structs(bool exact = false)
 {
-	// active objects: the first number
+	if (exact)
+		put("/sys/kernel/slab/vm_area_struct/shrink", "1");
 	return number("/proc/slabinfo", "vm_area_struct");
 }
 
@@ -407,7 +409,7 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 	};
 	const bool punch = r.act == compact;
 
-	hostile->ready = false;
+	hostile->ready = hostile->go = false;
 	const process quiet("quiet", 0, [&] {
 		fresh();
 		if (punch) {
@@ -426,6 +428,8 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 		fresh();
 		touch_all();
 		hostile->ready = true;
+		while (!hostile->go)
+			usleep(100);
 		if (is_hostile)
 			be_hostile();
 		for (;;)
@@ -433,6 +437,10 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 	});
 	while (!hostile->ready)
 		usleep(1000);
+
+	usleep(200000);
+	const u64 at_rest = vma_structs(true);
+	hostile->go = true;
 
 	target t{own ? other : quiet, !own};
 	for (unsigned rep = 0; rep <= reps; rep++) {
@@ -478,6 +486,19 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 		if (most)
 			figure(r, how, "vma_structs_max", rep, most, "objects");
 		figure(r, how, "retired", rep, (vmstat("anon_vma_retired") - retired) * 1e6 / took, "per_M");
+	}
+	// Are all structs given back soon, while pages go on being migrated?
+	if (is_hostile && r.act == migrate) {
+		kill(other.pid, SIGSTOP);
+		unsigned batches = 0;
+		const u64 t0 = now();
+
+		while (vma_structs(true) > at_rest + 4 && now() - t0 < 20 * window) {
+			migrate(t);
+			batches++;
+		}
+		figure(r, how, "drain", 1, now() - t0, "insn");
+		figure(r, how, "drain_batches", 1, batches, "batches");
 	}
 	std::fflush(stdout);
 }

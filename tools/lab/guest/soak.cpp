@@ -1222,9 +1222,9 @@ void worker::begin()
 	const unsigned n = size() / (1 + r % 3);
 
 	self = this;
-	map(0, n, 0, false);
+	map(0, n, 16, false);
 	for (unsigned i = 0; i < n; i++)
-		if (mix(r ^ i) % 3)
+		if (mix(r ^ i) % 3 && pages_[i].can(PROT_WRITE))
 			write_page(i, mix(r + i));
 }
 
