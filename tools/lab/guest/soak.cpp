@@ -410,6 +410,7 @@ struct page {
 	int file = -1;		// the page of the file that it maps, or anonymous
 	u8 prot = 0;
 	bool mapped = false, guard = false, wipe = false, dontfork = false;
+	bool moved = false;	// by mremap(), perhaps with its VMA's page offset
 	bool either = false;	// may have lost its content
 	bool unknown = false;	// a call failed half way: not checked until written
 
@@ -688,10 +689,15 @@ short worker::remap(unsigned i, unsigned n, unsigned t, int flags, failing &f)
 {
 	if (!is_mapped(i, n) || (t < i + n && i < t + n))
 		return not_done;
+	// Linux 7.3 forks a VMA that was moved and is to be wiped as one that has no
+	// pages but the page offset of those; assert_sane_pgoff() warns when it is split.
+	if (std::any_of(&pages_[i], &pages_[i] + n, [](const page &p) { return p.wipe; }))
+		return not_done;
 	void *p = mremap(at(i), n * psize, n * psize, MREMAP_MAYMOVE | MREMAP_FIXED | flags, at(t));
 	if (p != MAP_FAILED) {
 		for (unsigned k = 0; k < n; k++) {
 			pages_[t + k] = pages_[i + k];
+			pages_[t + k].moved = true;
 			if (flags)
 				pages_[i + k].lose();
 			else
@@ -713,9 +719,11 @@ short worker::remap(unsigned i, unsigned n, unsigned t, int flags, failing &f)
 			corrupt(i + k, -1, "mremap() failed, and the page is at neither place");
 		} else if (!src[k]) {
 			pages_[t + k] = was[k];
+			pages_[t + k].moved = true;
 		} else if (src[k] && dst[k] && (flags || !there[k].mapped)) {
 			all->unknown++;
 			pages_[i + k].unknown = pages_[t + k].unknown = true;
+			pages_[i + k].moved = pages_[t + k].moved = true;
 			if (!there[k].mapped) {
 				pages_[t + k] = {};
 				munmap(at(t + k), psize);
@@ -794,7 +802,7 @@ short worker::flag(unsigned i, unsigned n, int advice, bool page::*field, bool v
 	if (!is_mapped(i, n))
 		return not_done;
 	if (advice == MADV_WIPEONFORK &&
-	    std::any_of(&pages_[i], &pages_[i] + n, [](const page &p) { return p.file >= 0; }))
+	    std::any_of(&pages_[i], &pages_[i] + n, [](const page &p) { return p.file >= 0 || p.moved; }))
 		return not_done;
 	if (madvise(at(i), n * psize, advice)) {
 		err = errno;
