@@ -204,7 +204,8 @@ struct process {
 	std::string group;
 	int tell[2], told[2];
 
-	process(const char *name, int cpu, const std::function<void()> &body) : group("/sys/fs/cgroup/" + std::string(name))
+	process(const char *name, int cpu, const std::function<void()> &body, const std::function<void()> &again = {})
+		: group("/sys/fs/cgroup/" + std::string(name))
 	{
 		mkdir(group.c_str(), 0755);
 		if (pipe(tell) || pipe(told))
@@ -219,6 +220,8 @@ struct process {
 			char c = 1;
 			do {
 				touch_all();
+				if (again)
+					again();
 				if (write(told[1], &c, 1) != 1)
 					_exit(1);
 			} while (read(tell[0], &c, 1) == 1);
@@ -363,7 +366,7 @@ outcome compact(target &t)
 {
 	outcome o;
 
-	// With holes to move the others to.
+	// Its memory is full of holes again.
 	if (t.quiet)
 		t.p.touch_again();
 	const u64 ok = vmstat("pgmigrate_success"), bad = vmstat("pgmigrate_fail");
@@ -407,22 +410,20 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 		for (std::size_t i = 0; i < nr_vmas; i++)
 			map(vma(i));
 	};
-	const bool punch = r.act == compact;
-
 	hostile->ready = hostile->go = false;
-	const process quiet("quiet", 0, [&] {
-		fresh();
-		if (punch) {
-			// Two pages in three of a larger area are given back.
-			constexpr std::size_t n = 24 << 20;
-			char *const p = static_cast<char *>(mmap(nullptr, n, PROT_READ | PROT_WRITE,
-								 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-			for (std::size_t k = 0; k < n; k += psize)
-				p[k] = 1;
-			for (std::size_t k = 0; k < n; k += 3 * psize)
-				madvise(p + k, 2 * psize, MADV_DONTNEED);
-		}
-	});
+	// Two pages in three of a larger area are given back.
+	const auto punch = [] {
+		constexpr std::size_t n = 12 << 20;
+		char *const p = arena + (std::size_t{1} << 30);
+
+		if (mmap(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			die("mmap");
+		for (std::size_t k = 0; k < n; k += psize)
+			p[k] = 1;
+		for (std::size_t k = 0; k < n; k += 3 * psize)
+			madvise(p + k, 2 * psize, MADV_DONTNEED);
+	};
+	const process quiet("quiet", 0, fresh, r.act == compact ? punch : std::function<void()>{});
 	quiet.touched();
 	const process other("hostile", 1, [&] {
 		fresh();
