@@ -13,7 +13,7 @@
 //
 //	--seed N	what all is drawn from
 //	--seconds N	for how long (60)
-//	--stall N	a thread that does nothing for so many seconds is stuck (240)
+//	--stall N	a thread that does nothing for so many seconds is stuck (150)
 //	--families N	processes to begin with (6)
 //	--stress	run stress-ng in the last quarter
 //
@@ -1871,7 +1871,7 @@ void set_up()
 
 int main(int argc, char **argv)
 {
-	unsigned for_seconds = 60, stall = 240, families = 6;
+	unsigned for_seconds = 60, stall = 150, families = 6;
 	bool with_stress = false;
 	u64 seed = 1;
 
