@@ -86,6 +86,8 @@ void on_cpu(int cpu)
 		die("two processors are needed");
 }
 
+// A processor is emulated until the next timer of any.  With the same period on
+// both, how far the two lie apart would be how they share the time, for good.
 void metronome()
 {
 	for (int cpu = 0; cpu < 2; cpu++) {
@@ -94,7 +96,7 @@ void metronome()
 		a.size = sizeof(a);
 		a.type = PERF_TYPE_SOFTWARE;
 		a.config = PERF_COUNT_SW_CPU_CLOCK;
-		a.sample_period = 25000;
+		a.sample_period = cpu ? 29009 : 23003;
 		if (syscall(SYS_perf_event_open, &a, -1, cpu, -1, 0) < 0)
 			die("perf_event_open");
 	}
@@ -406,7 +408,12 @@ void figure(const row &r, const char *how, const char *what, unsigned rep, doubl
 void run(const row &r, const char *how, unsigned reps, u64 window)
 {
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
-	const auto fresh = [] {
+	const bool movable = r.act == offline;
+	const auto fresh = [movable] {
+		// With movablecore=, the second node has memory that can go.
+		unsigned long second = 2;
+		if (movable && syscall(SYS_set_mempolicy, MPOL_PREFERRED, &second, 8))
+			die("set_mempolicy");
 		for (std::size_t i = 0; i < nr_vmas; i++)
 			map(vma(i));
 	};
