@@ -1903,6 +1903,8 @@ int main(int argc, char **argv)
 		}
 	}
 
+	// In one order with what is written without stdio.
+	setvbuf(stdout, nullptr, _IOLBF, 0);
 	void *const p = mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED) {
 		std::perror("soak: mmap");
