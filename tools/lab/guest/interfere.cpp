@@ -356,10 +356,13 @@ outcome offline(target &t)
 		return o;
 	const std::string state = "/sys/devices/system/memory/memory" + std::to_string(pfn / block) + "/state";
 	o.asked = 1;
-	if (!put(state, "offline")) {
+	const int err = put(state, "offline");
+	if (!err) {
 		o.done = 1;
 		if (put(state, "online_movable"))
 			die(state);
+	} else {
+		std::printf("# %s: %s\n", state.c_str(), std::strerror(err));
 	}
 	return o;
 }
