@@ -335,35 +335,50 @@ outcome soft_offline(target &t)
 	return o;
 }
 
-// The block of memory that the first page lies in goes, and comes back.
+std::string line_of(const std::string &path)
+{
+	char b[64] = "";
+	const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, b, sizeof(b) - 1) <= 0)
+		b[0] = 0;
+	close(fd);
+	return b;
+}
+
+// The block of memory that a page lies in goes, and comes back.  The second node
+// has blocks that can go: what was moved out of one is moved to another.
 outcome offline(target &t)
 {
-	static const u64 block = std::strtoull([] {
-		static char b[32];
-		const int fd = open("/sys/devices/system/memory/block_size_bytes", O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || read(fd, b, sizeof(b) - 1) <= 0)
-			die("block_size_bytes");
-		close(fd);
-		return b;
-	}(), nullptr, 16) / psize;
+	static const u64 block =
+		std::strtoull(line_of("/sys/devices/system/memory/block_size_bytes").c_str(), nullptr, 16) / psize;
+	static void *where[nr_vmas * nr_pages];
+	static int node[nr_vmas * nr_pages], status[nr_vmas * nr_pages];
 	outcome o;
-	u64 pfn = 0;
 
-	for (unsigned k = 0; !pfn && k < nr_vmas; k++)
-		pfn = pfn_of(t.p.pid, vma((t.turn + k) % nr_vmas));
-	t.turn += 7;
-	if (!pfn)
-		return o;
-	const std::string state = "/sys/devices/system/memory/memory" + std::to_string(pfn / block) + "/state";
-	o.asked = 1;
-	const int err = put(state, "offline");
-	if (!err) {
-		o.done = 1;
-		if (put(state, "online_movable"))
-			die(state);
-	} else {
-		std::printf("# %s: %s\n", state.c_str(), std::strerror(err));
+	for (std::size_t x = 0; x < std::size(where); x++) {
+		where[x] = vma(x / nr_pages) + x % nr_pages * psize;
+		node[x] = 1;
 	}
+	syscall(SYS_move_pages, t.p.pid, std::size(where), where, node, status, MPOL_MF_MOVE_ALL);
+	for (unsigned k = 0; k < nr_vmas; k++) {
+		const u64 pfn = pfn_of(t.p.pid, vma((t.turn + k) % nr_vmas));
+		const std::string dir = "/sys/devices/system/memory/memory" + std::to_string(pfn / block) + "/";
+
+		if (!pfn || !line_of(dir + "valid_zones").starts_with("Movable"))
+			continue;
+		o.asked = 1;
+		const int err = put(dir + "state", "offline");
+		if (!err) {
+			o.done = 1;
+			if (put(dir + "state", "online_movable"))
+				die(dir);
+		} else {
+			std::printf("# %s: %s\n", dir.c_str(), std::strerror(err));
+		}
+		break;
+	}
+	t.turn += 7;
 	return o;
 }
 
