@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // What a process that changes its VMAs without a pause, the hostile one, does to
-// those who migrate, reclaim, compact or take offline memory: its own, or that of
-// a quiet neighbour; and how long it has to wait for them.
+// those who migrate, reclaim or soft-offline memory: its own, or that of a quiet
+// neighbour; and how long it has to wait for them.
 //
 // usage: interfere REPS WINDOW [ROW...]
 //
@@ -206,8 +206,7 @@ struct process {
 	std::string group;
 	int tell[2], told[2];
 
-	process(const char *name, int cpu, const std::function<void()> &body, const std::function<void()> &again = {})
-		: group("/sys/fs/cgroup/" + std::string(name))
+	process(const char *name, int cpu, const std::function<void()> &body) : group("/sys/fs/cgroup/" + std::string(name))
 	{
 		mkdir(group.c_str(), 0755);
 		if (pipe(tell) || pipe(told))
@@ -222,8 +221,6 @@ struct process {
 			char c = 1;
 			do {
 				touch_all();
-				if (again)
-					again();
 				if (write(told[1], &c, 1) != 1)
 					_exit(1);
 			} while (read(tell[0], &c, 1) == 1);
@@ -335,67 +332,6 @@ outcome soft_offline(target &t)
 	return o;
 }
 
-std::string line_of(const std::string &path)
-{
-	char b[64] = "";
-	const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, b, sizeof(b) - 1) <= 0)
-		b[0] = 0;
-	close(fd);
-	return b;
-}
-
-// The block of memory that a page lies in goes, and comes back.  The second node
-// has blocks that can go: what was moved out of one is moved to another.
-outcome offline(target &t)
-{
-	static const u64 block =
-		std::strtoull(line_of("/sys/devices/system/memory/block_size_bytes").c_str(), nullptr, 16) / psize;
-	static void *where[nr_vmas * nr_pages];
-	static int node[nr_vmas * nr_pages], status[nr_vmas * nr_pages];
-	outcome o;
-
-	for (std::size_t x = 0; x < std::size(where); x++) {
-		where[x] = vma(x / nr_pages) + x % nr_pages * psize;
-		node[x] = 1;
-	}
-	syscall(SYS_move_pages, t.p.pid, std::size(where), where, node, status, MPOL_MF_MOVE_ALL);
-	for (unsigned k = 0; k < nr_vmas; k++) {
-		const u64 pfn = pfn_of(t.p.pid, vma((t.turn + k) % nr_vmas));
-		const std::string dir = "/sys/devices/system/memory/memory" + std::to_string(pfn / block) + "/";
-
-		if (!pfn || !line_of(dir + "valid_zones").starts_with("Movable"))
-			continue;
-		o.asked = 1;
-		const int err = put(dir + "state", "offline");
-		if (!err) {
-			o.done = 1;
-			if (put(dir + "state", "online_movable"))
-				die(dir);
-		} else {
-			std::printf("# %s: %s\n", dir.c_str(), std::strerror(err));
-		}
-		break;
-	}
-	t.turn += 7;
-	return o;
-}
-
-outcome compact(target &t)
-{
-	outcome o;
-
-	// Its memory is full of holes again.
-	if (t.quiet)
-		t.p.touch_again();
-	const u64 ok = vmstat("pgmigrate_success"), bad = vmstat("pgmigrate_fail");
-	put("/proc/sys/vm/compact_memory", "1");
-	o.done = vmstat("pgmigrate_success") - ok;
-	o.asked = o.done + vmstat("pgmigrate_fail") - bad;
-	return o;
-}
-
 struct row {
 	const char *name;
 	outcome (*act)(target &);
@@ -406,8 +342,6 @@ constexpr row rows[] = {
 	{"migrate", migrate, "pages"},
 	{"reclaim", reclaim, "pages"},
 	{"soft_offline", soft_offline, "pages"},
-	{"offline", offline, "blocks"},
-	{"compact", compact, "pages"},
 };
 
 // In use, or kept by a processor to be used again; exact without those.
@@ -426,29 +360,12 @@ void figure(const row &r, const char *how, const char *what, unsigned rep, doubl
 void run(const row &r, const char *how, unsigned reps, u64 window)
 {
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
-	const bool movable = r.act == offline;
-	const auto fresh = [movable] {
-		// With movablecore=, the second node has memory that can go.
-		unsigned long second = 2;
-		if (movable && syscall(SYS_set_mempolicy, MPOL_PREFERRED, &second, 8))
-			die("set_mempolicy");
+	const auto fresh = [] {
 		for (std::size_t i = 0; i < nr_vmas; i++)
 			map(vma(i));
 	};
 	hostile->ready = hostile->go = false;
-	// Two pages in three of a larger area are given back.
-	const auto punch = [] {
-		constexpr std::size_t n = 12 << 20;
-		char *const p = arena + (std::size_t{1} << 30);
-
-		if (mmap(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-			die("mmap");
-		for (std::size_t k = 0; k < n; k += psize)
-			p[k] = 1;
-		for (std::size_t k = 0; k < n; k += 3 * psize)
-			madvise(p + k, 2 * psize, MADV_DONTNEED);
-	};
-	const process quiet("quiet", 0, fresh, r.act == compact ? punch : std::function<void()>{});
+	const process quiet("quiet", 0, fresh);
 	quiet.touched();
 	const process other("hostile", 1, [&] {
 		fresh();
@@ -551,7 +468,7 @@ int main(int argc, char **argv)
 		for (int i = 3; i < argc; i++)
 			wanted |= !std::strcmp(argv[i], r.name);
 		for (const char *how : {"alone", "neighbour", "own"})
-			if (wanted && !(r.act == compact && !std::strcmp(how, "own")))
+			if (wanted)
 				run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0));
 	}
 	return 0;
