@@ -13,7 +13,7 @@
 //
 //	--seed N	what all is drawn from
 //	--seconds N	for how long (60)
-//	--stall N	a thread that does nothing for so many seconds is stuck (150)
+//	--stall N	a thread that does nothing for so many seconds is stuck (300)
 //	--families N	processes to begin with (6)
 //	--stress	run stress-ng in the last quarter
 //
@@ -1430,27 +1430,38 @@ short page_idle(u64 r)
 	return err;
 }
 
-// Gives back what was taken offline.
-short unpoison(u64)
+// Gives back what was taken offline, in a part of memory at a time, as looking at
+// all pages takes long.  True at the end of memory.
+bool unpoison_part(short &err)
 {
 	constexpr u64 hwpoison = u64{1} << 19;
+	static off_t pfn;
 	std::vector<u64> flags(8192);
 	const int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	off_t pfn = 0;
-	ssize_t n;
+
+	if (fd < 0) {
+		err = errno;
+		return true;
+	}
+	const ssize_t n = pread(fd, flags.data(), flags.size() * 8, pfn * 8);
+	close(fd);
+	if (n <= 0) {
+		pfn = 0;
+		return true;
+	}
+	for (ssize_t k = 0; k < n / 8; k++)
+		if (flags[k] & hwpoison)
+			if (const int e = put("/sys/kernel/debug/hwpoison/unpoison-pfn", std::to_string(pfn + k)))
+				err = e;
+	pfn += n / 8;
+	return false;
+}
+
+short unpoison(u64)
+{
 	short err = 0;
 
-	if (fd < 0)
-		return errno;
-	while ((n = pread(fd, flags.data(), flags.size() * 8, pfn * 8)) > 0) {
-		for (ssize_t k = 0; k < n / 8; k++)
-			if (flags[k] & hwpoison && flags[k] != ~u64{0})
-				if (const int e = put("/sys/kernel/debug/hwpoison/unpoison-pfn",
-						      std::to_string(pfn + k)))
-					err = e;
-		pfn += n / 8;
-	}
-	close(fd);
+	unpoison_part(err);
 	return err;
 }
 
@@ -1484,7 +1495,7 @@ constexpr agent agents[] = {
 	{MIGRATE_PROC, migrate_process, 700, true}, {MOVE_OTHER, move_process, 150, true},
 	{PROCESS_MADVISE, advise_process, 200, true}, {SYSCTL, sysctl, 1500, false},
 	{READ_OTHER, read_process, 600, false}, {CLEAR_REFS, clear_refs, 800, false},
-	{PAGE_IDLE, page_idle, 1500, false}, {UNPOISON, unpoison, 10000, false},
+	{PAGE_IDLE, page_idle, 1500, false}, {UNPOISON, unpoison, 200, false},
 	{CHECKER, ask_checker, 500, false},
 };
 
@@ -1771,7 +1782,8 @@ int supervise(unsigned for_seconds, unsigned stall, unsigned families, bool with
 	put("/sys/kernel/mm/ksm/run", "0");
 	put("/proc/sys/vm/anon_vma_lazy", "1");
 	put("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
-	unpoison(0);
+	for (short err = 0; !unpoison_part(err);)
+		;
 	if (splat(kmsg, line) && !nr_splats++)
 		std::printf("SOAK-SPLAT %s\n", line.c_str());
 
@@ -1871,7 +1883,7 @@ void set_up()
 
 int main(int argc, char **argv)
 {
-	unsigned for_seconds = 60, stall = 150, families = 6;
+	unsigned for_seconds = 60, stall = 300, families = 6;
 	bool with_stress = false;
 	u64 seed = 1;
 
