@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // Rows for two processors: how long who changes a VMA has to wait for those who
-// walk its pages, or a stranger's; and faults beside mmap and munmap.
+// walk its pages, or a stranger's; faults beside mmap and munmap; reclaim of what
+// forked children own.
 //
 // An emulator with an instruction clock lets a processor run until its next
 // timer, and then the other.  A metronome makes these turns short, so that each
-// meets the other in the middle of what it does.  The clock goes on for both.
+// meets the other in the middle of what it does.  Its two periods differ, else
+// their phase would decide for good who has how much of the time.  The clock goes
+// on for both.
 
 #include "bench.h"
 #include "counter.h"
@@ -47,7 +50,7 @@ void metronome()
 
 		a.type = PERF_TYPE_SOFTWARE;
 		a.config = PERF_COUNT_SW_CPU_CLOCK;
-		a.sample_period = 25000;
+		a.sample_period = cpu ? 29009 : 23003;
 		perf_open(a, -1, cpu);	// for as long as this process lives
 	}
 	ticks = true;
@@ -221,10 +224,79 @@ void smp_touch(Run &run)
 	run.value("smp_fallback", fallback.read() * 1000.0 / (nr * turns), "per_1000");
 }
 
+// A process with 24 forked children that have written to all of what they got, so
+// that the pages are their own, and that go on changing and touching their VMAs.
+// Both processors reclaim from them.  What the children do is part of the cost.
+void smp_family(Run &run)
+{
+	constexpr const char *group = "/sys/fs/cgroup/bench-family";
+	constexpr std::size_t nr_children = 24, vmas = 16, pages = 16;
+	const std::uint64_t wanted = run.size;
+	const std::string procs = std::string(group) + "/cgroup.procs",
+			  reclaim = std::string(group) + "/memory.reclaim";
+	int ready[2];
+	char c;
+
+	mkdir(group, 0755);
+	if (pipe(ready))
+		die("pipe");
+	const pid_t family = child([&] {
+		write_file(procs.c_str(), "0");
+		const Vmas of(vmas, pages);
+
+		of.touch();
+		for (std::size_t i = 0; i < nr_children; i++) {
+			const pid_t pid = fork();
+
+			if (pid < 0)
+				die("fork");
+			if (pid)
+				continue;
+			on_cpu(i % 2);
+			for (bool first = true;; first = false) {
+				for (std::size_t j = 0; j < vmas; j++) {
+					std::memset(of[j], 0x5a, pages * page);
+					mprotect(of[j], pages / 2 * page, PROT_READ);
+					mprotect(of[j], pages / 2 * page, PROT_READ | PROT_WRITE);
+				}
+				if (first && write(ready[1], "", 1) != 1)
+					die("write");
+			}
+		}
+		for (;;)
+			pause();
+	});
+	for (std::size_t i = 0; i < nr_children; i++)
+		if (read(ready[0], &c, 1) != 1)
+			die("a child");
+	metronome();
+	const Counter waited = waits();
+	const std::uint64_t before = vmstat("pswpout"), t = now();
+	{
+		std::vector<std::jthread> threads;
+
+		for (int cpu = 0; cpu < 2; cpu++)
+			threads.emplace_back([&, cpu] {
+				on_cpu(cpu);
+				while (vmstat("pswpout") - before < wanted)
+					write_file(reclaim.c_str(), "512K", true);
+			});
+	}
+	const double took = now() - t, out = vmstat("pswpout") - before;
+
+	write_file((std::string(group) + "/cgroup.kill").c_str(), "1");
+	waitpid(family, nullptr, 0);
+	close(ready[0]);
+	close(ready[1]);
+	run.value("smp_family", took / out);
+	run.value("smp_family_waits", waited.read() * 1000.0 / out, "per_1000");
+}
+
 } // namespace
 
 const std::vector<Row> bench::wait_rows = {
 	{"smp_touch", {3000}, 4, smp_touch, true},
+	{"smp_family", {4000}, 4, smp_family, true},
 	{"wait_quiet", {1, 16, 256}, 3, wait_quiet, true},
 	{"wait_busy", {1, 16, 256}, 3, wait_busy, true},
 	{"wait_hostile", {1, 16, 256}, 3, wait_hostile, true},
