@@ -48,6 +48,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
@@ -6216,11 +6217,16 @@ LAZY_TEST(storm_family)
 {
 	const unsigned int start = 4, n = 4 * SLOT_PAGES;
 	static struct storm s;
+	struct rlimit limit;
 	struct kid k[3];
 	char *p = slot(self, 8);
 
 	if (!variant->action)
 		SKIP(return, "covered by the other storms");
+	/* With large pages it grows to more than is usual. */
+	ASSERT_EQ(getrlimit(RLIMIT_STACK, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	ASSERT_EQ(setrlimit(RLIMIT_STACK, &limit), 0);
 	/* Room to grow, and the gap below. */
 	ASSERT_EQ(munmap(slot(self, 0), bytes(8 * SLOT_PAGES)), 0);
 	sched_setaffinity(0, sizeof(self->cpus), &self->cpus);
