@@ -7,7 +7,7 @@ ARCH	?= x86_64
 KERNEL	?= lazy
 LAZY	?= 1
 VARIANT	?= plain
-# Tests are of both architectures and of the debug kernel unless one is named.
+# For tests: both architectures and the debug kernel, unless one is named.
 ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
@@ -25,10 +25,10 @@ help:			## what can be typed (this text)
 	@echo
 	@sed -n 's/^## //p' Makefile
 
-## ARCH=x86_64|arm64        of the guest (x86_64)
+## ARCH=x86_64|arm64        of the guest (x86_64; check and check-upstream: both)
 ## KERNEL=base|lazy         unpatched or patched (lazy)
 ## LAZY=0|1                 vm.anon_vma_lazy in the guest of 'make boot' (1)
-## VARIANT=plain|debug|kasan|kcsan  what kind of kernel (plain)
+## VARIANT=plain|debug|kasan|kcsan  what kind of kernel (plain; tests and soak: debug)
 ## KDIR=DIR                 a 7.3.y tree to use as base instead of Debian's
 ## MINUTES=N SEED=N         of 'make soak' (10, the time)
 ## BUCKETS=N STRESS=0       its locks of lone VMAs (many); leave stress-ng out
@@ -103,11 +103,9 @@ check-64k:		## arm64 with pages of 64 KiB passes the selftest (not in check)
 check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
 	@$(LAB)/maps
 
-# The given ARCH, or both.
 .PHONY: check-upstream
 check-upstream:		## 7.3's own mm selftests, unpatched against patched (both ARCHs unless given)
-	@$(LAB)/upstream --variant $(VARIANT) \
-		$(patsubst %,--arch %,$(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH)))
+	@$(LAB)/upstream --variant $(VARIANT) $(ARCHS:%=--arch %)
 
 .PHONY: bench bench-repeat
 bench:			## what operations cost, patched against unpatched: table, CSV, plots
@@ -117,7 +115,7 @@ bench-repeat:		## measure once more and say how far that agrees with the last be
 
 .PHONY: soak
 soak:			## everything at once for MINUTES on a sanitized kernel (VARIANT=debug), each page checked
-	@VARIANT=$(if $(filter command environment,$(firstword $(origin VARIANT))),$(VARIANT),debug) $(LAB)/soak
+	@VARIANT=$(CHECK_VARIANT) $(LAB)/soak
 
 .PHONY: interference
 interference:		## what a hostile process does to migration, reclaim and strangers, against unpatched
@@ -132,7 +130,7 @@ mutants:		## break the patched kernel in many ways, and see the tests catch each
 	@$(LAB)/mutants $(MUTANT)
 
 .PHONY: readme-table
-readme-table:		## put the last demo's table into README.md
+readme-table:		## put the last demo's and bench's tables into README.md and the cover letter
 	@$(LAB)/readme-table
 
 .PHONY: clean
