@@ -109,6 +109,13 @@ arch_vars()	# ARCH
 	[ "$(uname -m)" != aarch64 ] || die "the lab runs on x86_64 machines only"
 }
 
+# Have what these groups of tools/lab/deps name, and what $arch needs.
+packages()	# GROUP...
+{
+	[ "$arch" != arm64 ] || set -- "$@" arm64
+	"$lab/deps" "$@"
+}
+
 # ccache, and what makes trees at different places share what they compile: the
 # lab keeps source and objects side by side, as DIR/src and DIR/OUT.
 ccache_vars()	# SRC OUT
