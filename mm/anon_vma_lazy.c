@@ -49,18 +49,15 @@ static_assert(sizeof(struct rcu_head) <=
 /**
  * folio_lock_lone() - lock the lone VMA that maps a folio
  * @folio: the folio, locked, which names a VMA
- * @rwc: if its try_lock is set then do not wait, but set its contended; or NULL
  * @write: lock for writing, to split the folio, instead of for a walk
  *
  * With the lock held the VMA and its group stay lone and linked, their ranges
  * and page tables stand still, and no other VMA can map the folio.
  *
- * Context: May sleep, unless @rwc says otherwise. Takes lone_rwsem().
- * Return: The VMA's name, or NULL if no lone VMA maps the folio or its lock is
- *	contended.
+ * Context: May sleep. Takes lone_rwsem().
+ * Return: The VMA's name, or NULL if no lone VMA maps the folio.
  */
-struct anon_vma *folio_lock_lone(const struct folio *folio,
-				 struct rmap_walk_control *rwc, bool write)
+struct anon_vma *folio_lock_lone(const struct folio *folio, bool write)
 {
 	struct anon_vma *lone = (void *)folio->mapping - FOLIO_MAPPING_ANON;
 	struct rw_semaphore *rwsem = lone_rwsem(lone);
@@ -85,10 +82,6 @@ struct anon_vma *folio_lock_lone(const struct folio *folio,
 		}
 
 		rcu_read_unlock();
-		if (rwc && rwc->try_lock) {
-			rwc->contended = true;
-			return NULL;
-		}
 		if (write)
 			down_write(rwsem);
 		else
@@ -148,7 +141,7 @@ void lone_unlock_write(struct anon_vma *lone)
  */
 struct anon_vma *folio_pin_lone(const struct folio *folio)
 {
-	struct anon_vma *lone = folio_lock_lone(folio, NULL, false);
+	struct anon_vma *lone = folio_lock_lone(folio, false);
 	struct lone_bucket *bucket;
 	unsigned long idx;
 

@@ -66,8 +66,7 @@ void lone_unpin(struct anon_vma *pinned);
 bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone);
 bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone);
 
-struct anon_vma *folio_lock_lone(const struct folio *folio,
-				 struct rmap_walk_control *rwc, bool write);
+struct anon_vma *folio_lock_lone(const struct folio *folio, bool write);
 struct anon_vma *folio_pin_lone(const struct folio *folio);
 
 void lone_release(struct vm_area_struct *founder);

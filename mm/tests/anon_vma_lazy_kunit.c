@@ -484,7 +484,7 @@ static void state_retired(struct kunit *test)
 	/* What the child still maps names it, and leads to the child. */
 	folio_lock(folio);
 	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, NULL, false));
+	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
 	KUNIT_EXPECT_PTR_EQ(test, folio_lock_anon_vma_read(folio, NULL), anon_vma);
 	avc = anon_rmap_tree_iter_first(anon_vma, pgoff, pgoff);
 	KUNIT_ASSERT_NOT_NULL(test, avc);
@@ -704,7 +704,7 @@ static void folio_lock_states(struct kunit *test)
 
 	/* Lone: the bucket, for reading, */
 	folio_lock(folio);
-	anon_vma = folio_lock_lone(folio, NULL, false);
+	anon_vma = folio_lock_lone(folio, false);
 	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
 	KUNIT_EXPECT_FALSE(test, down_write_trylock(rwsem));
 	if (anon_vma)
@@ -725,9 +725,6 @@ static void folio_lock_states(struct kunit *test)
 
 	/* or not at all if somebody has it. */
 	down_write(rwsem);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, &rwc, false));
-	KUNIT_EXPECT_TRUE(test, rwc.contended);
-	rwc.contended = false;
 	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, &rwc));
 	KUNIT_EXPECT_TRUE(test, rwc.contended);
 	up_write(rwsem);
@@ -736,8 +733,8 @@ static void folio_lock_states(struct kunit *test)
 	/* Upgraded: the anon_vma, and not the bucket. */
 	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
 	folio_lock(folio);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, NULL, false));
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, NULL, true));
+	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
+	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, true));
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
 	KUNIT_EXPECT_PTR_EQ(test, anon_vma, vma->anon_vma);
 	KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
@@ -765,8 +762,8 @@ static void folio_lock_states(struct kunit *test)
 	folio = touch(test, current->mm, vma->vm_start);
 	KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
 	folio_lock(folio);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, NULL, false));
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, NULL, true));
+	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
+	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, true));
 	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, NULL));
 	KUNIT_EXPECT_NULL(test, folio_pin_lone(folio));
 	KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));

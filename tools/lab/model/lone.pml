@@ -450,25 +450,51 @@ inline get_av()
 /* folio_lock_anon_vma_read(): l is what is held, or NOLOCK if it is not mapped */
 inline lock_folio_anon_vma()
 {
-	lock_lone(0);
-	if
-	:: l == NOLOCK ->
+	l = AGAIN;
+	do
+	:: l == AGAIN ->
 		d_step { rcu_lock(); w = (mc == 0 -> NUL : fmap) };
 		d_step {
-			look_av();
 			if
-			:: w == NUL -> rcu_unlock()
+			:: w && ISLONE(fmap) -> assert(ALIVE(SLOT(fmap))); w = RESOLVE(fmap)
+			:: else
+			fi;
+			if
+			:: w == NUL -> rcu_unlock(); l = NOLOCK
 			:: else
 			fi
 		};
 		if
 		:: w == NUL
-		:: else ->
+		:: w && ISLONE(w) ->
+			if
+			:: atomic { !wr[BUCKET(w)] && !ww[BUCKET(w)] -> rd[BUCKET(w)]++ };
+#ifdef BR_TRY_NO_RECHECK
+				d_step { l = BUCKET(w); rcu_unlock() }
+#else
+				d_step {
+					assert(ALIVE(SLOT(w)));
+					if
+					:: RESOLVE(w) == w -> l = BUCKET(w)
+					:: else ->
+#ifdef REACH_TRY_LATE
+						assert(mc == 0);
+#endif
+						rd[BUCKET(w)]--
+					fi;
+					rcu_unlock()
+				}
+#endif
+			:: d_step { wr[BUCKET(w)] || ww[BUCKET(w)] -> rcu_unlock() };
+				lock_lone(0);
+				l = (l == NOLOCK -> AGAIN : l)
+			fi
+		:: w && !ISLONE(w) ->
 			if
 			:: atomic { !wr[ROOT] && !ww[ROOT] -> assert(AV_ALIVE); rd[ROOT]++ };
 				d_step {
 					if
-					:: mc == 0 -> rd[ROOT]--
+					:: mc == 0 -> rd[ROOT]--; l = NOLOCK
 					:: else -> l = ROOT
 					fi;
 					rcu_unlock()
@@ -476,6 +502,7 @@ inline lock_folio_anon_vma()
 			:: atomic { wr[ROOT] || ww[ROOT] -> assert(AV_ALIVE);
 					z = (avref > 0); avref = avref + z };
 				d_step { i = (mc == 0); rcu_unlock() };
+				l = NOLOCK;
 				if
 				:: !z
 				:: z && i -> av_put()
@@ -493,8 +520,8 @@ inline lock_folio_anon_vma()
 				fi
 			fi
 		fi
-	:: else
-	fi;
+	:: else -> break
+	od;
 	w = 0; w2 = 0; z = 0; i = 0
 }
 
