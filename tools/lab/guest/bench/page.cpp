@@ -6,13 +6,17 @@
 #include "bench.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <csignal>
+#include <cstdio>
+#include <fstream>
 
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <linux/sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -194,6 +198,55 @@ pid_t fork_into(int cgroup)
 	return syscall(SYS_clone3, &a, sizeof(a));
 }
 
+// What the parent writes between two forks, its stack, is copied for each child,
+// and the pages before the copy stay charged to the parent for as long as the
+// child has them.  So a child goes on on a stack of its own and leaves that one.
+struct Stack {
+	char *begin, *end;
+};
+
+Stack stack_of_this()
+{
+	std::ifstream maps("/proc/self/maps");
+
+	for (std::string line; std::getline(maps, line);) {
+		std::uintptr_t begin, end;
+
+		if (line.ends_with("[stack]") &&
+		    std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &begin, &end) == 2)
+			return {reinterpret_cast<char *>(begin), reinterpret_cast<char *>(end)};
+	}
+	die("the stack in /proc/self/maps");
+}
+
+int child_is_up;
+Stack parents_stack;
+
+void stay()
+{
+	munmap(parents_stack.begin, parents_stack.end - parents_stack.begin);
+	if (write(child_is_up, "", 1) != 1)
+		die("write");
+	for (;;)
+		pause();
+}
+
+[[noreturn]] void stay_on_own_stack()
+{
+	static ucontext_t context;
+	constexpr std::size_t size = 16 * page;
+	void *const own = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (own == MAP_FAILED || getcontext(&context))
+		die("a stack");
+	context.uc_stack.ss_sp = own;
+	context.uc_stack.ss_size = size;
+	makecontext(&context, stay, 0);
+	setcontext(&context);
+	die("setcontext");
+}
+
 void family(std::size_t children, int ready, int cgroup)
 {
 	constexpr std::size_t n = 1000, pages = 4;
@@ -205,6 +258,8 @@ void family(std::size_t children, int ready, int cgroup)
 		std::memset((*vmas)[i], 0x5a, pages * page);
 	if (pipe(up))
 		die("pipe");
+	child_is_up = up[1];
+	parents_stack = stack_of_this();
 	for (std::size_t i = 0; i < children; i++) {
 		const pid_t pid = fork_into(cgroup);
 
@@ -218,10 +273,7 @@ void family(std::size_t children, int ready, int cgroup)
 				munmap(first, mine - first);
 			if (mine + pages * page < end)
 				munmap(mine + pages * page, end - mine - pages * page);
-			if (write(up[1], "", 1) != 1)
-				die("write");
-			for (;;)
-				pause();
+			stay_on_own_stack();
 		}
 	}
 	for (std::size_t i = 0; i < children; i++)
