@@ -16,7 +16,9 @@
 //
 // One line is printed for each figure: INTER row case figure repetition value unit.
 // It is to run in an emulator with an instruction clock: a nanosecond of the
-// guest is an instruction.  A metronome makes the processors' turns short.
+// guest is an instruction.
+
+#include "metronome.h"
 
 #include <algorithm>
 #include <atomic>
@@ -33,7 +35,6 @@
 
 #include <fcntl.h>
 #include <linux/mempolicy.h>
-#include <linux/perf_event.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -84,22 +85,6 @@ void on_cpu(int cpu)
 	CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
 		die("two processors are needed");
-}
-
-// A processor is emulated until the next timer of any.  With the same period on
-// both, how far the two lie apart would be how they share the time, for good.
-void metronome()
-{
-	for (int cpu = 0; cpu < 2; cpu++) {
-		perf_event_attr a{};
-
-		a.size = sizeof(a);
-		a.type = PERF_TYPE_SOFTWARE;
-		a.config = PERF_COUNT_SW_CPU_CLOCK;
-		a.sample_period = cpu ? 29009 : 23003;
-		if (syscall(SYS_perf_event_open, &a, -1, cpu, -1, 0) < 0)
-			die("perf_event_open");
-	}
 }
 
 int put(const std::string &path, std::string_view what)
@@ -460,7 +445,8 @@ int main(int argc, char **argv)
 	hostile = new (p) shared{};
 	setvbuf(stdout, nullptr, _IOLBF, 0);
 	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
-	metronome();
+	if (!metronome())
+		die("perf_event_open");
 	on_cpu(0);
 	for (const row &r : rows) {
 		bool wanted = argc == 3;

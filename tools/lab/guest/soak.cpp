@@ -495,6 +495,7 @@ private:
 	short remap(unsigned i, unsigned n, unsigned t, int flags, failing &f);
 	short resize(unsigned i, unsigned n, u64 r, failing &f);
 	short advise(op what, unsigned i, unsigned n, u64 r);
+	bool insist(unsigned i, unsigned n, int advice);
 	short flag(unsigned i, unsigned n, int advice, bool page::*field, bool value, failing &f);
 	short guard(unsigned i, unsigned n, bool install, failing &f);
 	short move_pages(unsigned i, unsigned n, u64 r);
@@ -794,7 +795,22 @@ short worker::advise(op what, unsigned i, unsigned n, u64 r)
 	return err;
 }
 
-// Flags that a fork looks at.  They have to be known: do it until it is done.
+// What must be done for the state to be known, or else there are no pages.
+bool worker::insist(unsigned i, unsigned n, int advice)
+{
+	for (int tries = 0; madvise(at(i), n * psize, advice); tries++) {
+		if (tries < 100) {
+			usleep(1000);
+			continue;
+		}
+		munmap(at(i), n * psize);
+		std::fill_n(&pages_[i], n, page{});
+		return false;
+	}
+	return true;
+}
+
+// Flags that a fork looks at.
 short worker::flag(unsigned i, unsigned n, int advice, bool page::*field, bool value, failing &f)
 {
 	short err = 0;
@@ -807,16 +823,8 @@ short worker::flag(unsigned i, unsigned n, int advice, bool page::*field, bool v
 	if (madvise(at(i), n * psize, advice)) {
 		err = errno;
 		f.end();
-		for (int tries = 0; madvise(at(i), n * psize, advice); tries++) {
-			if (tries < 100) {
-				usleep(1000);
-				continue;
-			}
-			// Then not at all.
-			munmap(at(i), n * psize);
-			std::fill_n(&pages_[i], n, page{});
+		if (!insist(i, n, advice))
 			return err;
-		}
 	}
 	for (unsigned k = i; k < i + n; k++)
 		pages_[k].*field = value;
@@ -836,15 +844,8 @@ short worker::guard(unsigned i, unsigned n, bool install, failing &f)
 		f.end();
 		if (install)
 			munlock(at(i), n * psize);
-		for (int tries = 0; madvise(at(i), n * psize, MADV_GUARD_REMOVE); tries++) {
-			if (tries < 100) {
-				usleep(1000);
-				continue;
-			}
-			munmap(at(i), n * psize);
-			std::fill_n(&pages_[i], n, page{});
+		if (!insist(i, n, MADV_GUARD_REMOVE))
 			return err;
-		}
 		// Some of it may have been zapped.
 		for (unsigned k = i; k < i + n; k++)
 			if (pages_[k].guard)

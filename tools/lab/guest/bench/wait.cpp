@@ -4,14 +4,11 @@
 // walk its pages, or a stranger's; faults beside mmap and munmap; reclaim of what
 // forked children own.
 //
-// An emulator with an instruction clock lets a processor run until its next
-// timer, and then the other.  A metronome makes these turns short, so that each
-// meets the other in the middle of what it does.  Its two periods differ, else
-// their phase would decide for good who has how much of the time.  The clock goes
-// on for both.
+// The instruction clock of an emulator goes on for both.
 
 #include "bench.h"
 #include "counter.h"
+#include "../metronome.h"
 
 #include <algorithm>
 #include <barrier>
@@ -41,19 +38,12 @@ void on_cpu(int cpu)
 		die("the row wants two processors");
 }
 
-void metronome()
+void short_turns()
 {
-	static bool ticks;
+	static const bool ticks = metronome();
 
-	for (int cpu = 0; cpu < 2 && !ticks; cpu++) {
-		perf_event_attr a{};
-
-		a.type = PERF_TYPE_SOFTWARE;
-		a.config = PERF_COUNT_SW_CPU_CLOCK;
-		a.sample_period = cpu ? 29009 : 23003;
-		perf_open(a, -1, cpu);	// for as long as this process lives
-	}
-	ticks = true;
+	if (!ticks)
+		die("perf_event_open");
 }
 
 // Does something over and over on the second processor until it is gone.
@@ -122,7 +112,7 @@ void change_vmas(Run &run, const std::string &line, const Vmas &vmas)
 
 void wait_quiet(Run &run)
 {
-	metronome();
+	short_turns();
 	const Vmas vmas(nr_vmas, nr_pages);
 	vmas.touch();
 	const Neighbour spins([] {});
@@ -136,7 +126,7 @@ void wait_busy(Run &run)
 	constexpr const char *group = "/sys/fs/cgroup/bench-wait";
 	const pid_t self = getpid();
 
-	metronome();
+	short_turns();
 	const std::string procs = std::string(group) + "/cgroup.procs",
 			  reclaim = std::string(group) + "/memory.reclaim";
 	mkdir(group, 0755);
@@ -173,7 +163,7 @@ void wait_busy(Run &run)
 // collapses and moves them.
 void wait_hostile(Run &run)
 {
-	metronome();
+	short_turns();
 	const Vmas vmas(nr_vmas, nr_pages);
 	vmas.touch();
 	char *const at = arena(2 * huge);
@@ -202,7 +192,7 @@ void smp_touch(Run &run)
 	char *const at = arena(nr * 4 * page);
 	const Counter fallback = fallbacks();
 
-	metronome();
+	short_turns();
 	const std::uint64_t t = now();
 	{
 		std::barrier<> start(nr);
@@ -269,7 +259,7 @@ void smp_family(Run &run)
 	for (std::size_t i = 0; i < nr_children; i++)
 		if (read(ready[0], &c, 1) != 1)
 			die("a child");
-	metronome();
+	short_turns();
 	const Counter waited = waits();
 	const std::uint64_t before = vmstat("pswpout"), t = now();
 	{
