@@ -722,13 +722,11 @@ short worker::remap(unsigned i, unsigned n, unsigned t, int flags, failing &f)
 			pages_[t + k] = was[k];
 			pages_[t + k].moved = true;
 		} else if (src[k] && dst[k] && (flags || !there[k].mapped)) {
+			// What is at the target, or a guard there, may be of either.
 			all->unknown++;
-			pages_[i + k].unknown = pages_[t + k].unknown = true;
-			pages_[i + k].moved = pages_[t + k].moved = true;
-			if (!there[k].mapped) {
-				pages_[t + k] = {};
-				munmap(at(t + k), psize);
-			}
+			pages_[i + k].unknown = pages_[i + k].moved = true;
+			pages_[t + k] = {};
+			munmap(at(t + k), psize);
 		}
 	}
 	return err;
