@@ -12,6 +12,14 @@ build=${LAB_BUILD:-$top/build}
 patches=${LAB_PATCHES:-$top/patches}
 newroot=${LAB_NEWROOT:-$top}
 
+# --help is what the script begins with.
+case ${1:-} in
+--help | -h)
+	sed -n '4,/^$/s/^# \{0,1\}//p' "$0"
+	exit
+	;;
+esac
+
 LC_ALL=C.UTF-8
 export LC_ALL
 umask 022
