@@ -1625,6 +1625,12 @@ bool splat(int kmsg, std::string &line)
 	return false;
 }
 
+// It has ended, and its parent, which has much to do, does not know yet.
+bool is_zombie(const slot &s)
+{
+	return get(proc(s.pid, "status").c_str()).find("\nState:\tZ") != std::string::npos;
+}
+
 void stuck(const slot &s, unsigned for_seconds)
 {
 	static text t;
@@ -1742,7 +1748,7 @@ int supervise(unsigned for_seconds, unsigned stall, unsigned families, bool with
 				w = {s.id, now, s.step};
 				continue;
 			}
-			if (now - w.since >= stall && !nr_stuck) {
+			if (now - w.since >= stall && !nr_stuck && !is_zombie(s)) {
 				stuck(s, now - w.since);
 				put("/proc/sysrq-trigger", "w");
 				nr_stuck++;
