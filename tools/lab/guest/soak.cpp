@@ -411,6 +411,7 @@ struct page {
 	u8 prot = 0;
 	bool mapped = false, guard = false, wipe = false, dontfork = false;
 	bool moved = false;	// by mremap(), perhaps with its VMA's page offset
+	bool mergeable = false;	// KSM may have it
 	bool either = false;	// may have lost its content
 	bool unknown = false;	// a call failed half way: not checked until written
 
@@ -776,6 +777,14 @@ short worker::advise(op what, unsigned i, unsigned n, u64 r)
 		if (r % 4 || !pages_[i].can(PROT_READ))
 			return not_done;
 	}
+	// In Linux 7.3 MADV_FREE of the only one who maps a KSM page lets reclaim discard
+	// it for all with whose pages it is merged afterwards.
+	if (what == FREE &&
+	    std::any_of(&pages_[i], &pages_[i] + n, [](const page &p) { return p.mergeable; }))
+		return not_done;
+	if (what == MERGEABLE)
+		for (unsigned k = i; k < i + n; k++)
+			pages_[k].mergeable = true;
 	const short err = madvise(at(i), n * psize, advice) ? errno : 0;
 
 	if (what == DONTNEED || what == FREE)
