@@ -1635,9 +1635,12 @@ bool splat(int kmsg, std::string &line)
 }
 
 // It has ended, and its parent, which has much to do, does not know yet.
-bool is_zombie(const slot &s)
+bool is_gone(const slot &s)
 {
-	return get(proc(s.pid, "status").c_str()).find("\nState:\tZ") != std::string::npos;
+	const pid_t pid = s.pid;
+	const std::string status = pid ? get(proc(pid, "status").c_str()) : "";
+
+	return status.empty() || status.find("\nState:\tZ") != status.npos;
 }
 
 void stuck(const slot &s, unsigned for_seconds)
@@ -1757,7 +1760,7 @@ int supervise(unsigned for_seconds, unsigned stall, unsigned families, bool with
 				w = {s.id, now, s.step};
 				continue;
 			}
-			if (now - w.since >= stall && !nr_stuck && !is_zombie(s)) {
+			if (now - w.since >= stall && !nr_stuck && !is_gone(s)) {
 				stuck(s, now - w.since);
 				put("/proc/sysrq-trigger", "w");
 				nr_stuck++;
