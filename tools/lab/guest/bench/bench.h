@@ -241,7 +241,7 @@ template <typename F> void in_child(F &&f)
 }
 
 // A number out of /proc/vmstat or a file like it.
-std::uint64_t vmstat(std::string_view name);
+std::uint64_t vmstat(std::string_view name, const std::string &path = "/proc/vmstat");
 // Write to a file of the kernel's; may_fail: EAGAIN is no failure.
 void write_file(const char *path, std::string_view what, bool may_fail = false);
 

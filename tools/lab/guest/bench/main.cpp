@@ -36,9 +36,9 @@ extern "C" [[gnu::noinline, gnu::noipa]] void bench_end()
 	asm volatile("");
 }
 
-std::uint64_t vmstat(std::string_view name)
+std::uint64_t vmstat(std::string_view name, const std::string &path)
 {
-	std::ifstream f("/proc/vmstat");
+	std::ifstream f(path);
 	std::string key;
 	std::uint64_t value;
 
@@ -46,7 +46,7 @@ std::uint64_t vmstat(std::string_view name)
 		if (key == name)
 			return value;
 	errno = ENOENT;
-	die("/proc/vmstat: " + std::string(name));
+	die(path + ": " + std::string(name));
 }
 
 void write_file(const char *path, std::string_view what, bool may_fail)

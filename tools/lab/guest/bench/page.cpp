@@ -15,6 +15,7 @@
 #include <linux/mempolicy.h>
 #include <linux/sched.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 
@@ -92,52 +93,75 @@ void migrate(Run &run)
 	run.value("move_pages", double(sum) / (2 * turns * n));
 }
 
-// Compaction of a node with every second page of a range free, per page moved:
-// it moves up to half of them up.  Free blocks that are whole do not count as room
-// for that, nor do pages that wait in a processor's list to be used again; and the
-// kernel stops where its two scanners meet, which may be long before the middle.
+std::size_t number(const std::string &path)
+{
+	std::ifstream f(path);
+	std::size_t n = 0;
+
+	f >> n;
+	return n;
+}
+
+// Compaction, per page moved: all of a node is full of small pages, every second of
+// which is given back, and hugetlb then wants blocks of 512.  For each the kernel
+// moves what is left in one to where there is room.
 void compact(Run &run)
 {
-	constexpr const char *keep = "/proc/sys/vm/percpu_pagelist_high_fraction";
-	const std::size_t wanted = run.size / 2;	// huge pages
-	const unsigned long nodes = 1;
+	static const std::string node = "/sys/devices/system/node/node0/";
+	static const std::string pool = node + "hugepages/hugepages-2048kB/nr_hugepages";
+	static constexpr const char *proactive = "/proc/sys/vm/compaction_proactiveness";
+	static constexpr const char *keep = "/proc/sys/vm/percpu_pagelist_high_fraction";
+	static std::size_t want;
 
-	write_file(keep, "1000000");
+	if (!run.rep) {
+		const unsigned long nodes = 1;
+		const std::size_t reserve = 16 * huge;	// above the watermarks
 
-	if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
-		die("set_mempolicy");
-	char *const at = map(arena(wanted * huge), wanted * huge);
+		// Compaction only, and no reclaim.
+		if (swapoff("/dev/zram0"))
+			die("swapoff");
+		if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
+			die("set_mempolicy");
+		// No one but who asks for a block.
+		write_file(proactive, "0");
+		// What waits in a processor's list to be used again is not free.
+		write_file(keep, "1000000");
+		const std::size_t n = (vmstat("nr_free_pages", node + "vmstat") * page - reserve) / huge;
+		char *const at = map(arena(n * huge), n * huge);
 
-	madvise(at, wanted * huge, MADV_HUGEPAGE);
-	for (std::size_t i = 0; i < wanted; i++) {
-		char *const p = at + i * huge;
-
-		touch(p);
-		madvise(p, page, MADV_COLD);	// splits it
-		for (std::size_t j = 0; j < 512; j += 2)
-			madvise(p + j * page, page, MADV_DONTNEED);
+		touch(at, n * 512);
+		for (std::size_t i = 0; i < n * 512; i += 2)
+			madvise(at + i * page, page, MADV_DONTNEED);
+		want = 2 * reserve / huge;
+	} else {
+		want += run.size;
 	}
+	settle(run.phase());
 	const std::uint64_t before = vmstat("pgmigrate_success");
-	settle();
+	std::size_t tries = 0;
 	std::uint64_t t = start();
 
-	write_file("/sys/devices/system/node/node0/compact", "1");
+	// Now and then the kernel gives up although there is room.
+	do {
+		write_file(pool.c_str(), std::to_string(want));
+	} while (number(pool) < want && ++tries < 30);
 	t = since(t);
 	const std::uint64_t moved = vmstat("pgmigrate_success") - before;
 
-	munmap(at, wanted * huge);
-	write_file(keep, "0");
-	// How far it comes depends on where the free blocks lie.  The cost of so few
-	// pages would be that of the scan.
-	if (moved < wanted * 16) {
-		std::printf("BENCH-SKIP compaction %zu moved only %lu pages\n", run.size,
-			    static_cast<unsigned long>(moved));
-		syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0);
-		return;
+	if (tries == 30) {
+		std::printf("BENCH-SKIP compaction %ld: %zu of %zu huge pages\n", run.size,
+			    number(pool), want);
+	} else {
+		run.value("compaction", double(t) / moved);
+		run.value("compaction_moved", moved, "pages");
 	}
-	run.value("compaction", double(t) / moved);
-	run.value("compaction_moved", moved, "pages");
-	syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0);
+	if (run.rep < run.reps - 1)
+		return;
+	write_file(pool.c_str(), "0");
+	write_file(proactive, "20");
+	write_file(keep, "0");
+	if (swapon("/dev/zram0", 0))
+		die("swapon");
 }
 
 // Small pages collapsed to huge ones, per huge page; and split.
@@ -331,7 +355,8 @@ void shared_reclaim(Run &run)
 const std::vector<Row> bench::page_rows = {
 	{"pageout", {164, 1638, 16384}, 5, pageout},
 	{"move_pages", {164, 1638, 16384}, 5, migrate},
-	{"compaction", {8, 80, 800}, 5, compact, true},
+	{"compaction", {1, 10}, 5, compact},
+	{"compaction", {100}, 1, compact},
 	{"thp", {1, 10, 100}, 5, collapse},
 	{"shared_reclaim", {1, 10}, 3, shared_reclaim},
 	{"shared_reclaim", {1000}, 1, shared_reclaim},	// takes long to set up
