@@ -15,7 +15,6 @@
 #include <linux/mempolicy.h>
 #include <linux/sched.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 
@@ -93,75 +92,50 @@ void migrate(Run &run)
 	run.value("move_pages", double(sum) / (2 * turns * n));
 }
 
-std::size_t number(const std::string &path)
-{
-	std::ifstream f(path);
-	std::size_t n = 0;
-
-	f >> n;
-	return n;
-}
-
-// Compaction, per page moved: all of a node is full of small pages, every second of
-// which is given back, and hugetlb then wants blocks of 512.  For each the kernel
-// moves what is left in one to where there is room.
+// Compaction of a node, per page moved: all of it is full of small pages, half of the
+// first so many MiB are free again, and the kernel moves there what lies lowest.  They
+// are free in runs, as where nothing was free it looks at one page of 32 only.
 void compact(Run &run)
 {
 	static const std::string node = "/sys/devices/system/node/node0/";
-	static const std::string pool = node + "hugepages/hugepages-2048kB/nr_hugepages";
-	static constexpr const char *proactive = "/proc/sys/vm/compaction_proactiveness";
-	static constexpr const char *keep = "/proc/sys/vm/percpu_pagelist_high_fraction";
-	static std::size_t want;
+	constexpr const char *keep = "/proc/sys/vm/percpu_pagelist_high_fraction";
+	constexpr std::size_t length = 64, reserve = 32 << 20;	// of a run; above the watermarks
+	const std::size_t bytes = run.size << 20;
+	const unsigned long nodes = 1;
 
-	if (!run.rep) {
-		const unsigned long nodes = 1;
-		const std::size_t reserve = 16 * huge;	// above the watermarks
+	// What waits in a processor's list to be used again is not free.
+	write_file(keep, "1000000");
+	if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
+		die("set_mempolicy");
+	const std::size_t all = vmstat("nr_free_pages", node + "vmstat") * page - reserve;
+	char *const at = map(arena(all), all);
 
-		// Compaction only, and no reclaim.
-		if (swapoff("/dev/zram0"))
-			die("swapoff");
-		if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
-			die("set_mempolicy");
-		// No one but who asks for a block.
-		write_file(proactive, "0");
-		// What waits in a processor's list to be used again is not free.
-		write_file(keep, "1000000");
-		const std::size_t n = (vmstat("nr_free_pages", node + "vmstat") * page - reserve) / huge;
-		char *const at = map(arena(n * huge), n * huge);
-
-		touch(at, n * 512);
-		for (std::size_t i = 0; i < n * 512; i += 2)
-			madvise(at + i * page, page, MADV_DONTNEED);
-		want = 2 * reserve / huge;
-	} else {
-		want += run.size;
+	if (all < bytes) {
+		errno = ENOMEM;
+		die("compaction");
 	}
-	settle(run.phase());
+	touch(at, all / page);
+	for (std::size_t i = 0; i < bytes; i += 2 * length * page)
+		madvise(at + i, length * page, MADV_DONTNEED);
 	const std::uint64_t before = vmstat("pgmigrate_success");
-	std::size_t tries = 0;
+	settle(run.phase());
 	std::uint64_t t = start();
 
-	// Now and then the kernel gives up although there is room.
-	do {
-		write_file(pool.c_str(), std::to_string(want));
-	} while (number(pool) < want && ++tries < 30);
+	write_file((node + "compact").c_str(), "1");
 	t = since(t);
 	const std::uint64_t moved = vmstat("pgmigrate_success") - before;
 
-	if (tries == 30) {
-		std::printf("BENCH-SKIP compaction %ld: %zu of %zu huge pages\n", run.size,
-			    number(pool), want);
-	} else {
-		run.value("compaction", double(t) / moved);
-		run.value("compaction_moved", moved, "pages");
-	}
-	if (run.rep < run.reps - 1)
-		return;
-	write_file(pool.c_str(), "0");
-	write_file(proactive, "20");
+	munmap(at, all);
 	write_file(keep, "0");
-	if (swapon("/dev/zram0", 0))
-		die("swapon");
+	syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0);
+	// The cost of too few would be that of the scan.
+	if (moved < bytes / page / 4) {
+		std::printf("BENCH-SKIP compaction %ld moved only %lu pages\n", run.size,
+			    static_cast<unsigned long>(moved));
+		return;
+	}
+	run.value("compaction", double(t) / moved);
+	run.value("compaction_moved", moved, "pages");
 }
 
 // Small pages collapsed to huge ones, per huge page; and split.
@@ -355,8 +329,7 @@ void shared_reclaim(Run &run)
 const std::vector<Row> bench::page_rows = {
 	{"pageout", {164, 1638, 16384}, 5, pageout},
 	{"move_pages", {164, 1638, 16384}, 5, migrate},
-	{"compaction", {1, 10}, 5, compact},
-	{"compaction", {100}, 1, compact},
+	{"compaction", {80, 800}, 5, compact},	// less would be lost in the scan
 	{"thp", {1, 10, 100}, 5, collapse},
 	{"shared_reclaim", {1, 10}, 3, shared_reclaim},
 	{"shared_reclaim", {1000}, 1, shared_reclaim},	// takes long to set up
