@@ -580,6 +580,37 @@ static void join_upgraded(struct kunit *test)
 	expect_sound(test, current->mm);
 }
 
+/* A VMA of the group that is there before is not walked after the others. */
+static void copy_to_group(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lone(test, 4), *copy;
+	unsigned long to = vma->vm_start + SZ_512K;
+	struct anon_vma *lone = vma->anon_vma;
+	struct mm_struct *mm = current->mm;
+	bool locks;
+	int i;
+
+	mmap_write_lock(mm);
+	vma_start_write(vma);
+	/* First the last two pages; then another, which is merged with them. */
+	for (i = 2; i > 0; i--) {
+		copy = copy_vma(&vma, to + i * PAGE_SIZE, i * PAGE_SIZE, vma->vm_pgoff + i,
+				vma_start_anon_pgoff(vma) + i, &locks, false);
+		if (!copy)
+			break;
+		/* mremap() has charged that. */
+		vm_stat_account(mm, copy->vm_flags, i);
+		vm_acct_memory(i);
+		KUNIT_EXPECT_PTR_EQ(test, copy->anon_vma, lone);
+		KUNIT_EXPECT_EQ(test, copy->vm_start, to + i * PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, copy->vm_end, to + 4 * PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, locks, i == 1);
+	}
+	mmap_write_unlock(mm);
+	KUNIT_EXPECT_NOT_NULL(test, copy);
+	expect_sound(test, mm);
+}
+
 /* It was lone when it was looked at; KSM upgrades its group on behalf of another. */
 static void unlink_upgraded(struct kunit *test)
 {
@@ -1440,6 +1471,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(join_full),
 	KUNIT_CASE(join_child),
 	KUNIT_CASE(join_upgraded),
+	KUNIT_CASE(copy_to_group),
 	KUNIT_CASE(unlink_upgraded),
 	KUNIT_CASE(family),
 	KUNIT_CASE(folio_lock_states),

@@ -2093,6 +2093,33 @@ LAZY_TEST(merge_in_child)
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 }
 
+LAZY_TEST(merge_beside_child)
+{
+	char *p = map_filled(slot(self, 0), NP, SEED);
+	char *q = page(slot(self, 0), NP);
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	begin();
+	if (kid_spawn(&k)) {
+		/* What has ancestors is not shared, though it would fit. */
+		bool ok = !mprotect(p, bytes(NP), PROT_READ);
+
+		ok &= !!map(q, NP);
+		fill(q, 0, NP, SEED2);
+		ok &= !mprotect(p, bytes(NP), PROT_READ | PROT_WRITE);
+		ok &= count_vmas(p, 2 * NP) == 2;
+		ok &= check(p, 0, NP, SEED);
+		fill(p, 0, NP, SEED3);
+		ok &= shake(self, p, 2 * NP);
+		ok &= check(p, 0, NP, SEED3) && check(q, 0, NP, SEED2);
+		kid_exit(ok);
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
 /* === mremap === */
 
 LAZY_TEST(mremap_resize)
