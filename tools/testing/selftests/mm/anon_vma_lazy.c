@@ -2609,6 +2609,10 @@ LAZY_TEST(swap_then_fork)
 		kid_go(&k);
 		ASSERT_TRUE(kid_paused(&k));
 		ASSERT_TRUE(check(p, 0, NP, i == 1 ? SEED2 : SEED + i));
+		/* What one of them has swapped in and both map is found in both. */
+		for (int to = 1; to >= 0 && self->numa && i != 1; to--)
+			ASSERT_TRUE(migrate_to(0, page(p, NP / 2), NP / 2,
+					       self->node[to], MPOL_MF_MOVE_ALL));
 		ASSERT_TRUE(kid_finish(&k));
 		ASSERT_TRUE(swap_out(p, NP));
 		ASSERT_TRUE(check(p, 0, NP, i == 1 ? SEED2 : SEED + i));
