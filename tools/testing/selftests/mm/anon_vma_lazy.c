@@ -5410,6 +5410,7 @@ LAZY_TEST(group_poison)
 	if (!may_poison())
 		SKIP(return, "no " UNPOISON);
 	bus_catch();
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
 	begin();
 	for (unsigned int i = 0; i < 4; i++) {
 		int ret;
@@ -5428,10 +5429,13 @@ LAZY_TEST(group_poison)
 		ASSERT_TRUE(check_page(page(p, soft[i]), SEED, soft[i]));
 
 		get_pfns(page(p, bad[i]), 1, &pfn[i]);
+		bus_count = 0;
 		ret = poison(page(p, bad[i]));
 		if (ret == -EINVAL || ret == -EPERM)
 			SKIP(return, "MADV_HWPOISON: %s", strerror(-ret));
 		EXPECT_EQ(ret, 0);
+		/* Whoever has it mapped is told at once. */
+		EXPECT_EQ((int)bus_count, 1);
 		EXPECT_TRUE(is_poisoned(page(p, bad[i])));
 	}
 	for (unsigned int i = 0; i < 2; i++) {
