@@ -644,6 +644,7 @@ static void family(struct kunit *test)
 	struct vm_area_struct *child_vma, *grandchild_vma, *dup;
 	struct anon_vma *anon_vma, *child_lone, *child_anon_vma, *grandchild_lone;
 	struct mm_struct *child, *grandchild;
+	struct folio *folio;
 
 	/* Nothing shared: what it owns is the oldest that there is. */
 	KUNIT_EXPECT_PTR_EQ(test, lone_oldest_anon_vma(lone), lone);
@@ -679,6 +680,18 @@ static void family(struct kunit *test)
 						   struct anon_vma_chain, same_vma)->anon_vma,
 			    child_anon_vma);
 	KUNIT_EXPECT_PTR_EQ(test, lone_oldest_anon_vma(grandchild_lone), anon_vma);
+
+	/* What it swaps in may be all of theirs. */
+	folio = folio_alloc(GFP_KERNEL, 0);
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	folio_lock(folio);
+	mmap_read_lock(grandchild);
+	folio_add_new_anon_rmap(folio, grandchild_vma, vma->vm_start, RMAP_NONE);
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), anon_vma);
+	folio_remove_rmap_pte(folio, &folio->page, grandchild_vma);
+	mmap_read_unlock(grandchild);
+	folio_unlock(folio);
+	folio_put(folio);
 
 	/* Everything that a folio which it maps may name, */
 	KUNIT_EXPECT_TRUE(test, related(vma, lone));

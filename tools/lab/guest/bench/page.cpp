@@ -329,8 +329,8 @@ void shared_reclaim(Run &run)
 const std::vector<Row> bench::page_rows = {
 	{"pageout", {164, 1638, 16384}, 5, pageout},
 	{"move_pages", {164, 1638, 16384}, 5, migrate},
-	{"compaction", {80, 800}, 5, compact},	// less would be lost in the scan
+	{"compaction", {80, 800}, 9, compact},	// less would be lost in the scan
 	{"thp", {1, 10, 100}, 5, collapse},
 	{"shared_reclaim", {1, 10}, 3, shared_reclaim},
-	{"shared_reclaim", {1000}, 1, shared_reclaim},	// takes long to set up
+	{"shared_reclaim", {1000}, 3, shared_reclaim},	// takes long to set up
 };
