@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // What a process that changes its VMAs without a pause, the hostile one, does to
-// those who migrate, reclaim or soft-offline memory: its own, or that of a quiet
-// neighbour; and how long it has to wait for them.
+// those who migrate or reclaim memory, or take a block or pages of it offline: its
+// own, or that of a quiet neighbour; and how long it has to wait for them.
 //
 // usage: interfere REPS WINDOW [ROW...]
 //
@@ -317,6 +317,60 @@ outcome soft_offline(target &t)
 	return o;
 }
 
+// A block of memory off and on again.  Some blocks of each node are made movable
+// before, so that all that is measured is in these: the kernel keeps things of its own
+// in the others.  What is in one goes to the other node.  The lab's guest of two nodes
+// and 3 GiB has those blocks.
+std::string block(u64 n) { return "/sys/devices/system/memory/memory" + std::to_string(n) + "/state"; }
+
+void make_movable()
+{
+	static bool done;
+
+	if (done)
+		return;
+	done = true;
+	for (u64 from : {4, 33}) {
+		unsigned have = 0;
+
+		for (u64 n = from; n < from + 5 && have < 3; n++)
+			if (!put(block(n), "offline")) {
+				if (put(block(n), "online_movable"))
+					die(block(n));
+				have++;
+			}
+		if (have < 3)
+			die("no block of memory can be taken offline");
+	}
+}
+
+outcome offline(target &t)
+{
+	static const u64 size = [] {
+		char digits[32] = "";
+		FILE *f = std::fopen("/sys/devices/system/memory/block_size_bytes", "re");
+
+		if (!f || !std::fgets(digits, sizeof(digits), f))
+			die("/sys/devices/system/memory");
+		std::fclose(f);
+		return std::strtoull(digits, nullptr, 16);
+	}();
+	const u64 pfn = pfn_of(t.p.pid, vma(t.turn++ % nr_vmas));
+	outcome o;
+
+	if (!pfn)
+		return o;
+	const std::string state = block(pfn * psize / size);
+
+	o.asked = 1;
+	if (!put(state, "offline")) {
+		o.done = 1;
+		if (put(state, "online_movable"))
+			die(state);
+	}
+	return o;
+}
+
 struct row {
 	const char *name;
 	outcome (*act)(target &);
@@ -327,6 +381,7 @@ constexpr row rows[] = {
 	{"migrate", migrate, "pages"},
 	{"reclaim", reclaim, "pages"},
 	{"soft_offline", soft_offline, "pages"},
+	{"offline", offline, "blocks"},	// last, as it leaves a movable zone behind
 };
 
 // In use, or kept by a processor to be used again; exact without those.
@@ -345,10 +400,17 @@ void figure(const row &r, const char *how, const char *what, unsigned rep, doubl
 void run(const row &r, const char *how, unsigned reps, u64 window)
 {
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
-	const auto fresh = [] {
+	const bool movable = r.act == offline;
+	const auto fresh = [movable] {
+		const unsigned long nodes = 1;
+
+		if (movable && syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
+			die("set_mempolicy");
 		for (std::size_t i = 0; i < nr_vmas; i++)
 			map(vma(i));
 	};
+	if (movable)
+		make_movable();
 	hostile->ready = hostile->go = false;
 	const process quiet("quiet", 0, fresh);
 	quiet.touched();
