@@ -580,7 +580,10 @@ static void join_upgraded(struct kunit *test)
 	expect_sound(test, current->mm);
 }
 
-/* A VMA of the group that is there before is not walked after the others. */
+/*
+ * A VMA that joins is walked after the one that pages are moved from. One that is in
+ * the group already may not be: then mremap() has to hold off walks.
+ */
 static void copy_to_group(struct kunit *test)
 {
 	struct vm_area_struct *vma = map_lone(test, 4), *copy;

@@ -317,56 +317,42 @@ outcome soft_offline(target &t)
 	return o;
 }
 
-// A block of memory off and on again.  Some blocks of each node are made movable
-// before, so that all that is measured is in these: the kernel keeps things of its own
-// in the others.  What is in one goes to the other node.  The lab's guest of two nodes
-// and 3 GiB has those blocks.
-std::string block(u64 n) { return "/sys/devices/system/memory/memory" + std::to_string(n) + "/state"; }
+// A block of memory, of 128 MiB, off and on again: has it been off?
+bool off_and_on(u64 block)
+{
+	const std::string state = "/sys/devices/system/memory/memory" + std::to_string(block) + "/state";
 
+	if (put(state, "offline"))
+		return false;
+	if (put(state, "online_movable"))
+		die(state);
+	return true;
+}
+
+// Three blocks of each node become movable, so that all that is measured is in these:
+// the kernel keeps things of its own in the others.  The lab's guest of two nodes and
+// 3 GiB has blocks of those numbers.
 void make_movable()
 {
-	static bool done;
-
-	if (done)
-		return;
-	done = true;
 	for (u64 from : {4, 33}) {
 		unsigned have = 0;
 
 		for (u64 n = from; n < from + 5 && have < 3; n++)
-			if (!put(block(n), "offline")) {
-				if (put(block(n), "online_movable"))
-					die(block(n));
-				have++;
-			}
+			have += off_and_on(n);
 		if (have < 3)
 			die("no block of memory can be taken offline");
 	}
 }
 
+// The block that has a page of the target's, which goes to the other node.
 outcome offline(target &t)
 {
-	static const u64 size = [] {
-		char digits[32] = "";
-		FILE *f = std::fopen("/sys/devices/system/memory/block_size_bytes", "re");
-
-		if (!f || !std::fgets(digits, sizeof(digits), f))
-			die("/sys/devices/system/memory");
-		std::fclose(f);
-		return std::strtoull(digits, nullptr, 16);
-	}();
 	const u64 pfn = pfn_of(t.p.pid, vma(t.turn++ % nr_vmas));
 	outcome o;
 
-	if (!pfn)
-		return o;
-	const std::string state = block(pfn * psize / size);
-
-	o.asked = 1;
-	if (!put(state, "offline")) {
-		o.done = 1;
-		if (put(state, "online_movable"))
-			die(state);
+	if (pfn) {
+		o.asked = 1;
+		o.done = off_and_on(pfn * psize >> 27);
 	}
 	return o;
 }
@@ -409,8 +395,6 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 		for (std::size_t i = 0; i < nr_vmas; i++)
 			map(vma(i));
 	};
-	if (movable)
-		make_movable();
 	hostile->ready = hostile->go = false;
 	const process quiet("quiet", 0, fresh);
 	quiet.touched();
@@ -515,9 +499,12 @@ int main(int argc, char **argv)
 
 		for (int i = 3; i < argc; i++)
 			wanted |= !std::strcmp(argv[i], r.name);
+		if (!wanted)
+			continue;
+		if (r.act == offline)
+			make_movable();
 		for (const char *how : {"alone", "neighbour", "own"})
-			if (wanted)
-				run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0));
+			run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0));
 	}
 	return 0;
 }

@@ -2093,6 +2093,7 @@ LAZY_TEST(merge_in_child)
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 }
 
+/* A child's neighbour, which could share an anon_vma that has no ancestors. */
 LAZY_TEST(merge_beside_child)
 {
 	char *p = map_filled(slot(self, 0), NP, SEED);
@@ -2102,7 +2103,6 @@ LAZY_TEST(merge_beside_child)
 	ASSERT_NE(p, NULL);
 	begin();
 	if (kid_spawn(&k)) {
-		/* What has ancestors is not shared, though it would fit. */
 		bool ok = !mprotect(p, bytes(NP), PROT_READ);
 
 		ok &= !!map(q, NP);
@@ -2609,7 +2609,10 @@ LAZY_TEST(swap_then_fork)
 		kid_go(&k);
 		ASSERT_TRUE(kid_paused(&k));
 		ASSERT_TRUE(check(p, 0, NP, i == 1 ? SEED2 : SEED + i));
-		/* What one of them has swapped in and both map is found in both. */
+		/*
+		 * Unless swap is a zram, which gives each a page of its own,
+		 * both map what one has swapped in. It is found in both.
+		 */
 		for (int to = 1; to >= 0 && self->numa && i != 1; to--)
 			ASSERT_TRUE(migrate_to(0, page(p, NP / 2), NP / 2,
 					       self->node[to], MPOL_MF_MOVE_ALL));
