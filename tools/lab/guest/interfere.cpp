@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // What a process that changes its VMAs without a pause, the hostile one, does to
-// those who migrate or reclaim memory, or take a block or pages of it offline: its
-// own, or that of a quiet neighbour; and how long it has to wait for them.
+// those who migrate, compact or reclaim memory, or take a block or pages of it offline:
+// its own, or that of a quiet neighbour; and how long it has to wait for them.
 //
 // usage: interfere REPS WINDOW [ROW...]
 //
 // In each row an actor on the first processor does one thing over and over for
-// WINDOW instructions of the guest, after one such time to warm up.  On the second
-// runs the hostile process, or one that only spins: then the row's case is
+// WINDOW instructions of the guest, after one such time to warm up; what it takes to
+// make ready for that does not count.  On the second runs the hostile process, or one
+// that only spins: then the row's case is
 //
 //	alone		the neighbour's memory, and nobody is hostile
 //	neighbour	the neighbour's memory
@@ -59,7 +60,7 @@ struct shared {
 	std::atomic<u64> turns;		// VMAs changed
 	std::atomic<unsigned> n[NR_CALLS];
 	u64 took[NR_CALLS][max_samples];
-	std::atomic<bool> ready, go;
+	std::atomic<bool> ready, go, refill;
 } *hostile;
 
 [[noreturn]] void die(const std::string &what)
@@ -142,6 +143,50 @@ void touch_all()
 		touch(vma(i));
 }
 
+unsigned long bit(unsigned n) { return 1UL << n; }
+
+// All memory of the first node that is free, but for a reserve, in small pages; then
+// every second run of 64 of them is given back: compaction looks at one page of 32
+// only where nothing was free.
+constexpr std::size_t run_length = 64 * psize, reserve = 32 << 20;
+char *const filled = reinterpret_cast<char *>(0x300000000000);
+std::size_t fill_size;
+
+void fill()
+{
+	const unsigned long node = bit(0);
+
+	if (fill_size)
+		munmap(filled, fill_size);
+	fill_size = number("/sys/devices/system/node/node0/vmstat", "nr_free_pages") * psize;
+	if (fill_size < 2 * reserve) {
+		errno = ENOMEM;
+		die("the first node");
+	}
+	fill_size -= reserve;
+	if (mmap(filled, fill_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		    MAP_FAILED ||
+	    syscall(SYS_mbind, filled, fill_size, MPOL_BIND, &node, 64, 0))
+		die("mmap");
+	for (std::size_t at = 0; at < fill_size; at += psize)
+		filled[at] = 1;
+	for (std::size_t at = 0; at < fill_size; at += 2 * run_length)
+		madvise(filled + at, run_length, MADV_DONTNEED);
+}
+
+// The one on the second processor stops here while the memory to be compacted is made
+// ready, and does that if it is its own.
+void pause()
+{
+	while (!hostile->go) {
+		if (hostile->refill) {
+			fill();
+			hostile->refill = false;
+		}
+		usleep(100);
+	}
+}
+
 template <typename F> void timed(call c, F &&f)
 {
 	const u64 t = now();
@@ -157,9 +202,11 @@ template <typename F> void timed(call c, F &&f)
 	for (u64 turn = 0;; turn++) {
 		for (std::size_t i = 0; i < nr_vmas; i++) {
 			char *const p = vma(i), *const q = p + 2 * nr_pages * psize;
+			char *const part = (fill_size ? filled + i * run_length : p) + 5 * psize;
 
-			timed(MPROTECT, [&] { mprotect(p + 5 * psize, 5 * psize, PROT_READ); });
-			timed(MPROTECT, [&] { mprotect(p + 5 * psize, 5 * psize, PROT_READ | PROT_WRITE); });
+			pause();
+			timed(MPROTECT, [&] { mprotect(part, 5 * psize, PROT_READ); });
+			timed(MPROTECT, [&] { mprotect(part, 5 * psize, PROT_READ | PROT_WRITE); });
 			timed(MREMAP, [&] {
 				if (mremap(p, nr_pages * psize, nr_pages * psize, MREMAP_MAYMOVE | MREMAP_FIXED, q) ==
 				    MAP_FAILED)
@@ -185,13 +232,15 @@ template <typename F> void timed(call c, F &&f)
 	}
 }
 
-// A process in a cgroup of its own; the quiet one touches its pages when told.
+// A process in a cgroup of its own; the quiet one touches its pages (or whatever
+// it is to do again) when told.
 struct process {
 	pid_t pid;
 	std::string group;
 	int tell[2], told[2];
 
-	process(const char *name, int cpu, const std::function<void()> &body) : group("/sys/fs/cgroup/" + std::string(name))
+	process(const char *name, int cpu, const std::function<void()> &body, void (*again)() = touch_all)
+		: group("/sys/fs/cgroup/" + std::string(name))
 	{
 		mkdir(group.c_str(), 0755);
 		if (pipe(tell) || pipe(told))
@@ -205,25 +254,25 @@ struct process {
 			body();
 			char c = 1;
 			do {
-				touch_all();
+				again();
 				if (write(told[1], &c, 1) != 1)
 					_exit(1);
 			} while (read(tell[0], &c, 1) == 1);
 			_exit(0);
 		}
 	}
-	void touched() const
+	void done() const
 	{
 		char c;
 
 		if (read(told[0], &c, 1) != 1)
 			die("the neighbour is gone");
 	}
-	void touch_again() const
+	void do_again() const
 	{
 		if (write(tell[1], "x", 1) != 1)
 			die("the neighbour is gone");
-		touched();
+		done();
 	}
 	~process()
 	{
@@ -238,12 +287,12 @@ struct process {
 };
 
 struct outcome {
-	u64 asked = 0, done = 0;
+	u64 asked = 0, done = 0, making_ready = 0;
 };
 
 struct target {
 	const process &p;
-	bool quiet;	// touches its memory only when told
+	bool quiet;	// does something only when told
 	unsigned turn = 0;
 };
 
@@ -258,13 +307,23 @@ u64 pfn_of(pid_t pid, const void *at)
 	return e >> 63 & 1 ? e & ((u64{1} << 55) - 1) : 0;
 }
 
+template <typename F> outcome count_migrated(F &&f)
+{
+	const u64 ok = vmstat("pgmigrate_success"), bad = vmstat("pgmigrate_fail");
+	outcome o;
+
+	f();
+	o.done = vmstat("pgmigrate_success") - ok;
+	o.asked = o.done + vmstat("pgmigrate_fail") - bad;
+	return o;
+}
+
 // All pages to one node, in batches, then to the other.
 outcome migrate(target &t)
 {
 	constexpr std::size_t batch = 256, parts = nr_vmas * nr_pages / batch;
 	static void *where[batch];
 	static int node[batch], status[batch];
-	outcome o;
 
 	for (std::size_t k = 0; k < batch; k++) {
 		const std::size_t x = t.turn % parts * batch + k;
@@ -273,11 +332,38 @@ outcome migrate(target &t)
 		node[k] = 1 - t.turn / parts % 2;
 	}
 	t.turn++;
-	const u64 ok = vmstat("pgmigrate_success"), bad = vmstat("pgmigrate_fail");
-	syscall(SYS_move_pages, t.p.pid, batch, where, node, status, MPOL_MF_MOVE_ALL);
-	o.done = vmstat("pgmigrate_success") - ok;
-	o.asked = o.done + vmstat("pgmigrate_fail") - bad;
+	return count_migrated(
+		[&] { syscall(SYS_move_pages, t.p.pid, batch, where, node, status, MPOL_MF_MOVE_ALL); });
+}
+
+outcome compact(target &t)
+{
+	const u64 start = now();
+
+	hostile->go = false;
+	if (t.quiet) {
+		t.p.do_again();
+	} else {
+		hostile->refill = true;
+		while (hostile->refill)
+			usleep(1000);
+	}
+	hostile->go = true;
+	const u64 ready = now();
+	outcome o = count_migrated([] { put("/sys/devices/system/node/node0/compact", "1"); });
+	o.making_ready = ready - start;
 	return o;
+}
+
+// Most of the first node is left out, as filling it anew takes long.
+void leave_to_compact(std::size_t bytes)
+{
+	const std::string node = "/sys/devices/system/node/node0/";
+	const u64 have = bytes ? number((node + "vmstat").c_str(), "nr_free_pages") * psize : 0;
+
+	// What waits in a processor's list to be used again is not free.
+	put("/proc/sys/vm/percpu_pagelist_high_fraction", bytes ? "1000000" : "0");
+	put(node + "hugepages/hugepages-2048kB/nr_hugepages", std::to_string((have - bytes) >> 21));
 }
 
 outcome reclaim(target &t)
@@ -286,7 +372,7 @@ outcome reclaim(target &t)
 	outcome o;
 
 	if (t.quiet)
-		t.p.touch_again();
+		t.p.do_again();
 	const u64 scan = number(stat.c_str(), "pgscan"), steal = number(stat.c_str(), "pgsteal");
 	put(t.p.group + "/memory.reclaim", "1M");
 	o.asked = number(stat.c_str(), "pgscan") - scan;
@@ -367,6 +453,7 @@ constexpr row rows[] = {
 	{"migrate", migrate, "pages"},
 	{"reclaim", reclaim, "pages"},
 	{"soft_offline", soft_offline, "pages"},
+	{"compact", compact, "pages"},
 	{"offline", offline, "blocks"},	// last, as it leaves a movable zone behind
 };
 
@@ -386,28 +473,27 @@ void figure(const row &r, const char *how, const char *what, unsigned rep, doubl
 void run(const row &r, const char *how, unsigned reps, u64 window)
 {
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
-	const bool movable = r.act == offline;
-	const auto fresh = [movable] {
-		const unsigned long nodes = 1;
+	const bool compacts = r.act == compact;
+	const auto fresh = [&r, compacts] {
+		const unsigned long node = bit(compacts);
 
-		if (movable && syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
+		if ((compacts || r.act == offline) && syscall(SYS_set_mempolicy, MPOL_BIND, &node, 64))
 			die("set_mempolicy");
 		for (std::size_t i = 0; i < nr_vmas; i++)
 			map(vma(i));
 	};
 	hostile->ready = hostile->go = false;
-	const process quiet("quiet", 0, fresh);
-	quiet.touched();
+	const process quiet("quiet", 0, fresh, compacts && !own ? fill : touch_all);
+	quiet.done();
 	const process other("hostile", 1, [&] {
 		fresh();
 		touch_all();
 		hostile->ready = true;
-		while (!hostile->go)
-			usleep(100);
+		pause();
 		if (is_hostile)
 			be_hostile();
 		for (;;)
-			;
+			pause();
 	});
 	while (!hostile->ready)
 		usleep(1000);
@@ -425,16 +511,17 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 		for (std::atomic<unsigned> &n : hostile->n)
 			n = 0;
 		const u64 start = now();
-		while (now() - start < window) {
+		while (now() - start - sum.making_ready < window) {
 			const outcome o = r.act(t);
 
 			sum.asked += o.asked;
 			sum.done += o.done;
+			sum.making_ready += o.making_ready;
 			acts++;
 			if (acts % 8 == 0)
 				most = std::max(most, vma_structs());
 		}
-		const double took = now() - start;
+		const double took = now() - start - sum.making_ready;
 		const u64 turns = hostile->turns;
 		std::vector<u64> took_calls[NR_CALLS];
 		for (unsigned c = 0; c < NR_CALLS; c++)
@@ -503,8 +590,12 @@ int main(int argc, char **argv)
 			continue;
 		if (r.act == offline)
 			make_movable();
+		if (r.act == compact)
+			leave_to_compact(160 << 20);
 		for (const char *how : {"alone", "neighbour", "own"})
 			run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0));
+		if (r.act == compact)
+			leave_to_compact(0);
 	}
 	return 0;
 }
