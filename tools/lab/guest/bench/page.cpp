@@ -108,12 +108,13 @@ void compact(Run &run)
 	if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
 		die("set_mempolicy");
 	const std::size_t all = vmstat("nr_free_pages", node + "vmstat") * page - reserve;
-	char *const at = map(arena(all), all);
 
 	if (all < bytes) {
 		errno = ENOMEM;
 		die("compaction");
 	}
+	char *const at = map(arena(all), all);
+
 	touch(at, all / page);
 	for (std::size_t i = 0; i < bytes; i += 2 * length * page)
 		madvise(at + i, length * page, MADV_DONTNEED);
