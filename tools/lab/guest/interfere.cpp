@@ -4,12 +4,13 @@
 // those who migrate, compact or reclaim memory, or take a block or pages of it offline:
 // its own, or that of a quiet neighbour; and how long it has to wait for them.
 //
-// usage: interfere REPS WINDOW [ROW...]
+// usage: interfere REPS WINDOW PAUSE [ROW...]
 //
 // In each row an actor on the first processor does one thing over and over for
 // WINDOW instructions of the guest, after one such time to warm up; what it takes to
 // make ready for that does not count.  On the second runs the hostile process, or one
-// that only spins: then the row's case is
+// that only spins; it rests after each VMA, for up to PAUSE instructions drawn at
+// random, or it and the actor would fall into step.  The row's case is
 //
 //	alone		the neighbour's memory, and nobody is hostile
 //	neighbour	the neighbour's memory
@@ -30,6 +31,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -197,8 +199,10 @@ template <typename F> void timed(call c, F &&f)
 		hostile->took[c][n] = now() - t;
 }
 
-[[noreturn]] void be_hostile()
+[[noreturn]] void be_hostile(u64 pause_max)
 {
+	std::minstd_rand random;
+
 	for (u64 turn = 0;; turn++) {
 		for (std::size_t i = 0; i < nr_vmas; i++) {
 			char *const p = vma(i), *const q = p + 2 * nr_pages * psize;
@@ -216,6 +220,8 @@ template <typename F> void timed(call c, F &&f)
 			map(p);
 			timed(TOUCH, [&] { touch(p); });
 			hostile->turns++;
+			for (const u64 until = now() + random() % (pause_max + 1); now() < until;)
+				;
 		}
 		// Makes them ordinary, until they are mapped anew.
 		if (turn % 4 == 3)
@@ -470,7 +476,7 @@ void figure(const row &r, const char *how, const char *what, unsigned rep, doubl
 	std::printf("INTER %s %s %s %u %.4f %s\n", r.name, how, what, rep, v, unit);
 }
 
-void run(const row &r, const char *how, unsigned reps, u64 window)
+void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max)
 {
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
 	const bool compacts = r.act == compact;
@@ -491,7 +497,7 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 		hostile->ready = true;
 		pause();
 		if (is_hostile)
-			be_hostile();
+			be_hostile(pause_max);
 		for (;;)
 			pause();
 	});
@@ -568,8 +574,8 @@ void run(const row &r, const char *how, unsigned reps, u64 window)
 
 int main(int argc, char **argv)
 {
-	if (argc < 3) {
-		std::fprintf(stderr, "usage: interfere REPS WINDOW [ROW...]\n");
+	if (argc < 4) {
+		std::fprintf(stderr, "usage: interfere REPS WINDOW PAUSE [ROW...]\n");
 		return 2;
 	}
 	void *const p = mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -582,9 +588,9 @@ int main(int argc, char **argv)
 		die("perf_event_open");
 	on_cpu(0);
 	for (const row &r : rows) {
-		bool wanted = argc == 3;
+		bool wanted = argc == 4;
 
-		for (int i = 3; i < argc; i++)
+		for (int i = 4; i < argc; i++)
 			wanted |= !std::strcmp(argv[i], r.name);
 		if (!wanted)
 			continue;
@@ -593,7 +599,8 @@ int main(int argc, char **argv)
 		if (r.act == compact)
 			leave_to_compact(160 << 20);
 		for (const char *how : {"alone", "neighbour", "own"})
-			run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0));
+			run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0),
+			    std::strtoull(argv[3], nullptr, 0));
 		if (r.act == compact)
 			leave_to_compact(0);
 	}
