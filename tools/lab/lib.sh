@@ -131,11 +131,14 @@ ccache_vars()	# SRC OUT
 	CCACHE_DIR=$build/ccache
 	CCACHE_BASEDIR=$(dirname "$2")
 	CCACHE_NOHASHDIR=1
-	CCACHE_DEPEND=1		# a miss costs no run of the preprocessor
+	# Never CCACHE_DEPEND, which does not see .incbin: a kernel that compresses
+	# to as many bytes as another would be taken for it.  The name is not that
+	# of the caches from when it was set.
+	CCACHE_NAMESPACE=incbin
 	CCACHE_MAXSIZE=5G
 	CCACHE_SLOPPINESS=include_file_ctime,include_file_mtime,time_macros
 	CCACHE_IGNOREOPTIONS='-fmacro-prefix-map=*'
-	export CCACHE_DIR CCACHE_BASEDIR CCACHE_NOHASHDIR CCACHE_DEPEND \
+	export CCACHE_DIR CCACHE_BASEDIR CCACHE_NOHASHDIR CCACHE_NAMESPACE \
 		CCACHE_MAXSIZE CCACHE_SLOPPINESS CCACHE_IGNOREOPTIONS
 	ccache=$(command -v ccache) || ccache=
 }
