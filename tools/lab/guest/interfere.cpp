@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// What a process that changes its VMAs without a pause, the hostile one, does to
+// What a process that changes its VMAs all the time, the hostile one, does to
 // those who migrate, compact or reclaim memory, or take a block or pages of it offline:
 // its own, or that of a quiet neighbour; and how long it has to wait for them.
 //
@@ -145,8 +145,6 @@ void touch_all()
 		touch(vma(i));
 }
 
-unsigned long bit(unsigned n) { return 1UL << n; }
-
 // All memory of the first node that is free, but for a reserve, in small pages; then
 // every second run of 64 of them is given back: compaction looks at one page of 32
 // only where nothing was free.
@@ -156,7 +154,7 @@ std::size_t fill_size;
 
 void fill()
 {
-	const unsigned long node = bit(0);
+	const unsigned long node = 1;
 
 	if (fill_size)
 		munmap(filled, fill_size);
@@ -178,7 +176,7 @@ void fill()
 
 // The one on the second processor stops here while the memory to be compacted is made
 // ready, and does that if it is its own.
-void pause()
+void wait_to_go()
 {
 	while (!hostile->go) {
 		if (hostile->refill) {
@@ -208,7 +206,7 @@ template <typename F> void timed(call c, F &&f)
 			char *const p = vma(i), *const q = p + 2 * nr_pages * psize;
 			char *const part = (fill_size ? filled + i * run_length : p) + 5 * psize;
 
-			pause();
+			wait_to_go();
 			timed(MPROTECT, [&] { mprotect(part, 5 * psize, PROT_READ); });
 			timed(MPROTECT, [&] { mprotect(part, 5 * psize, PROT_READ | PROT_WRITE); });
 			timed(MREMAP, [&] {
@@ -481,7 +479,7 @@ void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
 	const bool compacts = r.act == compact;
 	const auto fresh = [&r, compacts] {
-		const unsigned long node = bit(compacts);
+		const unsigned long node = 1UL << compacts;
 
 		if ((compacts || r.act == offline) && syscall(SYS_set_mempolicy, MPOL_BIND, &node, 64))
 			die("set_mempolicy");
@@ -495,11 +493,11 @@ void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max
 		fresh();
 		touch_all();
 		hostile->ready = true;
-		pause();
+		wait_to_go();
 		if (is_hostile)
 			be_hostile(pause_max);
 		for (;;)
-			pause();
+			wait_to_go();
 	});
 	while (!hostile->ready)
 		usleep(1000);
