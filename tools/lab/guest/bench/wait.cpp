@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <barrier>
 #include <csignal>
+#include <random>
 #include <thread>
 
 #include <fcntl.h>
@@ -247,8 +248,10 @@ void smp_family(Run &run)
 				std::memset(of[j], 0x5a, pages * page);
 			if (write(ready[1], "", 1) != 1)
 				die("write");
+			// At random, or all would fall into step.
+			std::minstd_rand random(i + 1);
 			for (std::size_t j = 0;; j++) {
-				usleep(1000);
+				usleep(500 + random() % 1000);
 				mprotect(of[j % vmas], pages / 2 * page, PROT_READ);
 				mprotect(of[j % vmas], pages / 2 * page, PROT_READ | PROT_WRITE);
 			}
@@ -286,7 +289,7 @@ void smp_family(Run &run)
 
 const std::vector<Row> bench::wait_rows = {
 	{"smp_touch", {3000}, 4, smp_touch, true},
-	{"smp_family", {4000}, 4, smp_family, true},
+	{"smp_family", {4000}, 16, smp_family, true},
 	{"wait_quiet", {1, 16, 256}, 3, wait_quiet, true},
 	{"wait_busy", {1, 16, 256}, 3, wait_busy, true},
 	{"wait_hostile", {1, 16, 256}, 3, wait_hostile, true},
