@@ -30,9 +30,11 @@
 
 #define LONE_BUCKETS_PER_CPU	256UL
 
+DEFINE_STATIC_KEY_TRUE(anon_vma_lazy_used);
+
 struct lone_bucket *lone_buckets __ro_after_init;
 unsigned int lone_bucket_mask __ro_after_init;
-unsigned long lone_salt __ro_after_init;
+unsigned long lone_multiplier __ro_after_init;
 static unsigned long lone_nr_buckets __initdata;
 
 /*
@@ -72,13 +74,9 @@ struct anon_vma *folio_lock_lone(const struct folio *folio, bool write)
 	 */
 	rcu_read_lock();
 	while (folio_mapped(folio) && lone_is_current(lone)) {
-		if (locked) {
+		if (locked || (!write && lone_trylock_read(lone))) {
 			rcu_read_unlock();
 			return lone;
-		}
-		if (!write && down_read_trylock(rwsem)) {
-			locked = true;
-			continue;
 		}
 
 		rcu_read_unlock();
@@ -448,5 +446,5 @@ void __init anon_vma_lazy_init(void)
 		init_rwsem(&lone_buckets[i].rwsem);
 		atomic_set(&lone_buckets[i].pins, 0);
 	}
-	lone_salt = get_random_long();
+	lone_multiplier = get_random_long() | 1;
 }

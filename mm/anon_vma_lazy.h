@@ -9,7 +9,6 @@
 #ifndef __MM_ANON_VMA_LAZY_H
 #define __MM_ANON_VMA_LAZY_H
 
-#include <linux/hash.h>
 #include <linux/rmap.h>
 
 /*
@@ -128,13 +127,17 @@ struct lone_bucket {
 
 extern struct lone_bucket *lone_buckets;
 extern unsigned int lone_bucket_mask;
-extern unsigned long lone_salt;
+extern unsigned long lone_multiplier;
 
+/*
+ * As the multiplier is random and odd, two VMAs share a bucket with a chance of
+ * at most two in the number of buckets, wherever their structs are.
+ */
 static inline struct lone_bucket *lone_bucket(const struct anon_vma *lone)
 {
-	unsigned long key = (unsigned long)lone_vma(lone) ^ lone_salt;
+	unsigned long key = (unsigned long)lone / (ANON_VMA_NAME_BITS + 1);
 
-	return &lone_buckets[hash_long(key, 32) & lone_bucket_mask];
+	return &lone_buckets[key * lone_multiplier >> 40 & lone_bucket_mask];
 }
 
 /**
@@ -147,16 +150,6 @@ static inline struct lone_bucket *lone_bucket(const struct anon_vma *lone)
 static inline struct rw_semaphore *lone_rwsem(const struct anon_vma *lone)
 {
 	return &lone_bucket(lone)->rwsem;
-}
-
-/* The VMA that was lone before it got @anon_vma, if there is one. */
-static inline struct vm_area_struct *anon_vma_founder(const struct anon_vma *anon_vma)
-{
-#ifdef CONFIG_ANON_VMA_LAZY
-	return anon_vma->founder;
-#else
-	return NULL;
-#endif
 }
 
 /* A founder's ->anon_vma as it was before the founder was unlinked. */
@@ -201,6 +194,24 @@ static inline bool lone_is_current(const struct anon_vma *lone)
 }
 
 /**
+ * lone_trylock_read() - lock lone VMAs for a walk, if that can be done at once
+ * @lone: their name
+ *
+ * Context: As for anon_vma_resolve().
+ * Return: false if not, or if they are not lone any more.
+ */
+static inline bool lone_trylock_read(const struct anon_vma *lone)
+{
+	if (!down_read_trylock(lone_rwsem(lone)))
+		return false;
+	/* With the lock held it stays lone, if it still is. */
+	if (lone_is_current(lone))
+		return true;
+	up_read(lone_rwsem(lone));
+	return false;
+}
+
+/**
  * lone_oldest_anon_vma() - what a folio names that a lone VMA does not own alone
  * @lone: the name of the VMA, which was lone when the caller looked
  *
@@ -218,46 +229,34 @@ static inline struct anon_vma *lone_oldest_anon_vma(struct anon_vma *lone)
 	return avc->anon_vma->root;
 }
 
-static inline bool vma_has_anon_pgoff(const struct vm_area_struct *vma,
-				      pgoff_t first, pgoff_t last)
-{
-	return first <= vma_last_anon_pgoff(vma) && last >= vma_start_anon_pgoff(vma);
-}
-
 /**
  * lone_next_vma() - step through the VMAs that a name stands for
  * @lone: the name
  * @vma: the VMA that was returned last, or NULL to begin
- * @first: the first page offset that is wanted
- * @last: the last one
  *
  * Who joins a group comes after those that are in it. So a walk that overtakes
  * mremap(), which moves pages from one that is to one that joins, does not miss
  * them.
  *
  * Context: lone_rwsem() is held.
- * Return: A VMA that has some of these pages, or NULL after the last one.
+ * Return: A VMA, or NULL after the last one.
  */
 static inline struct vm_area_struct *lone_next_vma(const struct anon_vma *lone,
-						   struct vm_area_struct *vma,
-						   pgoff_t first, pgoff_t last)
+						   struct vm_area_struct *vma)
 {
 	struct vm_area_struct *founder = lone_vma(lone);
 
 	if (!vma) {
-		vma = founder;
 		/* It may be unlinked, and the head of its group still. */
-		if (READ_ONCE(vma->anon_vma) == lone && vma_has_anon_pgoff(vma, first, last))
-			return vma;
+		if (READ_ONCE(founder->anon_vma) == lone)
+			return founder;
+		vma = founder;
 	}
 	if (lone_is_child(lone))
 		return NULL;
 
-	list_for_each_entry_continue(vma, &founder->anon_vma_chain, anon_vma_chain) {
-		if (vma_has_anon_pgoff(vma, first, last))
-			return vma;
-	}
-	return NULL;
+	vma = list_next_entry(vma, anon_vma_chain);
+	return vma == founder ? NULL : vma;
 }
 
 /**
@@ -314,6 +313,17 @@ static inline bool vma_may_name_folio(const struct vm_area_struct *vma,
 	return !vma_is_lone(vma) || !folio_is_zone_device(folio);
 }
 
+/* Is it @vma that was lone before it got @anon_vma? */
+static inline bool anon_vma_founded_by(const struct anon_vma *anon_vma,
+				       const struct vm_area_struct *vma)
+{
+#ifdef CONFIG_ANON_VMA_LAZY
+	return static_branch_likely(&anon_vma_lazy_used) && anon_vma->founder == vma;
+#else
+	return false;
+#endif
+}
+
 /* Is @vma linked, and the founder of an anon_vma or of a group with others in it? */
 static inline bool vma_is_founder(const struct vm_area_struct *vma)
 {
@@ -322,7 +332,7 @@ static inline bool vma_is_founder(const struct vm_area_struct *vma)
 	if (anon_vma_is_lone(vma->anon_vma))
 		return vma->anon_vma == vma_lone_anon_vma(vma) &&
 			!list_empty(&vma->anon_vma_chain);
-	return anon_vma_founder(vma->anon_vma) == vma;
+	return anon_vma_founded_by(vma->anon_vma, vma);
 }
 
 /* What the founder of @anon_vma has in its stead once it is unlinked. */
@@ -334,10 +344,10 @@ static inline struct anon_vma *anon_vma_unlinked(const struct anon_vma *anon_vma
 /* Let the founder of an @anon_vma go that is about to be freed. */
 static inline void anon_vma_release_founder(struct anon_vma *anon_vma)
 {
-	struct vm_area_struct *founder = anon_vma_founder(anon_vma);
-
-	if (founder)
-		lone_release(founder);
+#ifdef CONFIG_ANON_VMA_LAZY
+	if (static_branch_likely(&anon_vma_lazy_used) && anon_vma->founder)
+		lone_release(anon_vma->founder);
+#endif
 }
 
 /**
@@ -349,8 +359,9 @@ static inline void anon_vma_release_founder(struct anon_vma *anon_vma)
  */
 static inline bool vma_defer_free(struct vm_area_struct *vma)
 {
-	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) && READ_ONCE(vma->anon_vma) &&
-		__vma_defer_free(vma);
+	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) &&
+		static_branch_likely(&anon_vma_lazy_used) &&
+		READ_ONCE(vma->anon_vma) && __vma_defer_free(vma);
 }
 
 #endif /* __MM_ANON_VMA_LAZY_H */

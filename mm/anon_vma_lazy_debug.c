@@ -55,7 +55,7 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 	if (!anon_vma)
 		return "a folio is mapped, but what it names is gone";
 	if (anon_vma_is_lone(anon_vma)) {
-		while ((other = lone_next_vma(anon_vma, other, pgoff, pgoff)))
+		while ((other = lone_next_vma(anon_vma, other)))
 			found |= other == vma;
 	} else {
 		anon_rmap_tree_foreach(avc, anon_vma, pgoff, pgoff)
@@ -188,7 +188,7 @@ static const char *verify_chain(const struct vm_area_struct *vma)
 			return "the chain of a VMA has two roots";
 		root = avc->anon_vma->root;
 		/* I1: what names the founder is to be found through the anon_vma. */
-		founder = anon_vma_founder(avc->anon_vma);
+		founder = avc->anon_vma->founder;
 		if (founder && anon_vma_linked(READ_ONCE(founder->anon_vma)) != avc->anon_vma)
 			return "a founder does not lead to its anon_vma";
 	}
