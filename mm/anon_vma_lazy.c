@@ -74,12 +74,9 @@ struct anon_vma *folio_lock_lone(const struct folio *folio, bool write)
 	 */
 	rcu_read_lock();
 	while (folio_mapped(folio) && lone_is_current(lone)) {
-		if (locked || (!write && lone_trylock_read(lone))) {
-			rcu_read_unlock();
-			return lone;
-		}
-
 		rcu_read_unlock();
+		if (locked)
+			return lone;
 		if (write)
 			down_write(rwsem);
 		else
@@ -125,8 +122,8 @@ void lone_unlock_write(struct anon_vma *lone)
 }
 
 /**
- * folio_pin_lone() - hold on to the lone VMA that maps a folio
- * @folio: the folio, locked
+ * lone_pin() - hold on to a lone VMA
+ * @lone: its name, locked for reading
  *
  * A pin keeps the struct in memory, not the VMA: it may be upgraded, unlinked
  * and freed. lone_lock_pinned() finds out.
@@ -134,19 +131,14 @@ void lone_unlock_write(struct anon_vma *lone)
  * The pin is taken under the lock and the VMA unlinked under the lock, so
  * whoever unlinks it sees the pin.
  *
- * Context: May sleep.
- * Return: The pin, for lone_unpin(); NULL if no lone VMA maps the folio.
+ * Context: lone_rwsem() is held for reading, and is not on return.
+ * Return: The pin, for lone_unpin().
  */
-struct anon_vma *folio_pin_lone(const struct folio *folio)
+struct anon_vma *lone_pin(struct anon_vma *lone)
 {
-	struct anon_vma *lone = folio_lock_lone(folio, false);
-	struct lone_bucket *bucket;
+	struct lone_bucket *bucket = lone_bucket(lone);
 	unsigned long idx;
 
-	if (!lone)
-		return NULL;
-
-	bucket = lone_bucket(lone);
 	/* Down, not lock: a migration holds more pins than lockdep can count. */
 	idx = srcu_down_read(&lone_srcu);
 	atomic_inc(&bucket->pins);
@@ -156,7 +148,7 @@ struct anon_vma *folio_pin_lone(const struct folio *folio)
 }
 
 /**
- * lone_unpin() - undo folio_pin_lone()
+ * lone_unpin() - undo lone_pin()
  * @pinned: what that returned
  */
 void lone_unpin(struct anon_vma *pinned)

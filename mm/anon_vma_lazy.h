@@ -60,13 +60,13 @@ void folio_settle_anon_vma(struct folio *folio);
 
 void lone_lock_write(struct anon_vma *lone);
 void lone_unlock_write(struct anon_vma *lone);
+struct anon_vma *lone_pin(struct anon_vma *lone);
 struct anon_vma *lone_lock_pinned(struct anon_vma *lone);
 void lone_unpin(struct anon_vma *pinned);
 bool lone_join(struct vm_area_struct *vma, struct anon_vma *lone);
 bool lone_unlink(struct vm_area_struct *vma, struct anon_vma *lone);
 
 struct anon_vma *folio_lock_lone(const struct folio *folio, bool write);
-struct anon_vma *folio_pin_lone(const struct folio *folio);
 
 void lone_release(struct vm_area_struct *founder);
 bool __vma_defer_free(struct vm_area_struct *vma);
@@ -318,7 +318,7 @@ static inline bool anon_vma_founded_by(const struct anon_vma *anon_vma,
 				       const struct vm_area_struct *vma)
 {
 #ifdef CONFIG_ANON_VMA_LAZY
-	return static_branch_likely(&anon_vma_lazy_used) && anon_vma->founder == vma;
+	return anon_vma_may_be_lone() && anon_vma->founder == vma;
 #else
 	return false;
 #endif
@@ -345,7 +345,7 @@ static inline struct anon_vma *anon_vma_unlinked(const struct anon_vma *anon_vma
 static inline void anon_vma_release_founder(struct anon_vma *anon_vma)
 {
 #ifdef CONFIG_ANON_VMA_LAZY
-	if (static_branch_likely(&anon_vma_lazy_used) && anon_vma->founder)
+	if (anon_vma_may_be_lone() && anon_vma->founder)
 		lone_release(anon_vma->founder);
 #endif
 }
@@ -359,9 +359,8 @@ static inline void anon_vma_release_founder(struct anon_vma *anon_vma)
  */
 static inline bool vma_defer_free(struct vm_area_struct *vma)
 {
-	return IS_ENABLED(CONFIG_ANON_VMA_LAZY) &&
-		static_branch_likely(&anon_vma_lazy_used) &&
-		READ_ONCE(vma->anon_vma) && __vma_defer_free(vma);
+	return anon_vma_may_be_lone() && READ_ONCE(vma->anon_vma) &&
+		__vma_defer_free(vma);
 }
 
 #endif /* __MM_ANON_VMA_LAZY_H */

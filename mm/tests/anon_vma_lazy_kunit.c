@@ -12,6 +12,7 @@
  */
 
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/mm.h>
@@ -21,6 +22,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "../internal.h"
 #include "../slab.h"
@@ -822,7 +824,7 @@ static void folio_lock_states(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
 	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, true));
 	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, NULL));
-	KUNIT_EXPECT_NULL(test, folio_pin_lone(folio));
+	KUNIT_EXPECT_NULL(test, folio_get_anon_vma(folio));
 	KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
 	folio_unlock(folio);
 	folio_put(folio);
@@ -833,13 +835,124 @@ static struct anon_vma *pin_folio(struct kunit *test, struct folio *folio)
 	struct anon_vma *pin;
 
 	folio_lock(folio);
-	pin = folio_pin_lone(folio);
+	pin = folio_get_anon_vma(folio);
 	folio_unlock(folio);
 	KUNIT_ASSERT_NOT_NULL(test, pin);
 	KUNIT_EXPECT_PTR_EQ(test, lone_vma(pin), lone_vma(folio_anon_vma(folio)));
 	/* A pin is not the lock. */
 	KUNIT_EXPECT_TRUE(test, rwsem_is_free(lone_rwsem(pin)));
 	return pin;
+}
+
+struct holder {
+	struct work_struct work;
+	struct rw_semaphore *rwsem;
+	struct completion held;
+	bool done;
+};
+
+static void hold_for_a_while(struct work_struct *work)
+{
+	struct holder *holder = container_of(work, struct holder, work);
+
+	down_write(holder->rwsem);
+	complete(&holder->held);
+	msleep(100);
+	WRITE_ONCE(holder->done, true);
+	up_write(holder->rwsem);
+}
+
+static void start_holder(struct holder *holder)
+{
+	holder->done = false;
+	reinit_completion(&holder->held);
+	schedule_work(&holder->work);
+	wait_for_completion(&holder->held);
+}
+
+/* Who may sleep waits for the bucket, and then has what it came for. */
+static void lock_waits(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lone(test, 1);
+	struct anon_vma *lone = vma->anon_vma, *anon_vma;
+	struct folio *folio = touch(test, current->mm, vma->vm_start);
+	struct holder holder = { .rwsem = lone_rwsem(lone) };
+
+	INIT_WORK_ONSTACK(&holder.work, hold_for_a_while);
+	init_completion(&holder.held);
+	folio_lock(folio);
+
+	start_holder(&holder);
+	anon_vma = folio_get_anon_vma(folio);
+	KUNIT_EXPECT_PTR_EQ(test, lone_vma(anon_vma), vma);
+	flush_work(&holder.work);
+	KUNIT_EXPECT_TRUE(test, rwsem_is_free(holder.rwsem));
+	if (anon_vma)
+		put_anon_vma(anon_vma);
+
+	start_holder(&holder);
+	anon_vma = folio_lock_anon_vma_read(folio, NULL);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
+	flush_work(&holder.work);
+	KUNIT_EXPECT_FALSE(test, down_write_trylock(holder.rwsem));
+	if (anon_vma)
+		anon_vma_unlock_read(anon_vma);
+
+	start_holder(&holder);
+	anon_vma = folio_lock_anon_vma_write(folio);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
+	flush_work(&holder.work);
+	KUNIT_EXPECT_FALSE(test, down_read_trylock(holder.rwsem));
+	if (anon_vma)
+		folio_unlock_anon_vma_write(anon_vma);
+
+	folio_unlock(folio);
+	folio_put(folio);
+	destroy_work_on_stack(&holder.work);
+}
+
+/* Page tables are moved under the lock of what the VMA has, lone or upgraded. */
+static void move_locks(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lone(test, 1), *copy;
+	struct holder holder = { .rwsem = lone_rwsem(vma->anon_vma) };
+	unsigned long to = vma->vm_start + SZ_512K;
+	struct mm_struct *mm = current->mm;
+	int i;
+
+	INIT_WORK_ONSTACK(&holder.work, hold_for_a_while);
+	init_completion(&holder.held);
+	mmap_write_lock(mm);
+	vma_start_write(vma);
+	for (i = 0; i < 2; i++) {
+		bool locks;
+
+		copy = copy_vma(&vma, to, PAGE_SIZE, vma->vm_pgoff,
+				vma_start_anon_pgoff(vma), &locks, false);
+		if (!copy)
+			break;
+		/* mremap() has charged that. */
+		vm_stat_account(mm, copy->vm_flags, 1);
+		vm_acct_memory(1);
+
+		PAGETABLE_MOVE(pmc, vma, copy, vma->vm_start, to, PAGE_SIZE);
+		pmc.need_rmap_locks = true;
+		start_holder(&holder);
+		KUNIT_EXPECT_EQ(test, move_page_tables(&pmc), PAGE_SIZE);
+		KUNIT_EXPECT_TRUE(test, READ_ONCE(holder.done));
+		flush_work(&holder.work);
+
+		/* On to another place. */
+		vma = copy;
+		to += SZ_512K;
+		if (anon_vma_upgrade(vma, ANON_VMA_FOR_OTHER))
+			break;
+		holder.rwsem = &vma->anon_vma->root->rwsem;
+	}
+	mmap_write_unlock(mm);
+	KUNIT_EXPECT_EQ(test, i, 2);
+	expect_sound(test, mm);
+	destroy_work_on_stack(&holder.work);
 }
 
 /* What is found to restore a folio's mappings through, unlocked again. */
@@ -1501,6 +1614,8 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(unlink_upgraded),
 	KUNIT_CASE(family),
 	KUNIT_CASE(folio_lock_states),
+	KUNIT_CASE(lock_waits),
+	KUNIT_CASE(move_locks),
 	KUNIT_CASE(pin_lone),
 	KUNIT_CASE(pin_upgraded),
 	KUNIT_CASE(pin_group),
