@@ -142,7 +142,7 @@ void compact(Run &run)
 // Small pages collapsed to huge ones, per huge page; and split.
 void collapse(Run &run)
 {
-	const std::size_t n = run.size, turns = n < 10 ? 8 : n < 100 ? 2 : 1;
+	const std::size_t n = run.size, turns = n < 10 ? 32 : n < 100 ? 2 : 1;
 	std::uint64_t sum = 0, split = 0;
 
 	for (std::size_t j = 0; j < turns; j++) {
