@@ -596,6 +596,21 @@ static void join_upgraded(struct kunit *test)
  * A VMA that joins is walked after the one that pages are moved from. One that is in
  * the group already may not be: then mremap() has to hold off walks.
  */
+/* What mremap() does before it moves @nr of @vma's pages, from @first on, to @to. */
+static struct vm_area_struct *copy_pages(struct vm_area_struct **vma, unsigned long to,
+					 unsigned int first, unsigned int nr, bool *locks)
+{
+	struct vm_area_struct *copy;
+
+	copy = copy_vma(vma, to, nr * PAGE_SIZE, (*vma)->vm_pgoff + first,
+			vma_start_anon_pgoff(*vma) + first, locks, false);
+	if (copy) {
+		vm_stat_account(copy->vm_mm, copy->vm_flags, nr);
+		vm_acct_memory(nr);
+	}
+	return copy;
+}
+
 static void copy_to_group(struct kunit *test)
 {
 	struct vm_area_struct *vma = map_lone(test, 4), *copy;
@@ -609,13 +624,9 @@ static void copy_to_group(struct kunit *test)
 	vma_start_write(vma);
 	/* First the last two pages; then another, which is merged with them. */
 	for (i = 2; i > 0; i--) {
-		copy = copy_vma(&vma, to + i * PAGE_SIZE, i * PAGE_SIZE, vma->vm_pgoff + i,
-				vma_start_anon_pgoff(vma) + i, &locks, false);
+		copy = copy_pages(&vma, to + i * PAGE_SIZE, i, i, &locks);
 		if (!copy)
 			break;
-		/* mremap() has charged that. */
-		vm_stat_account(mm, copy->vm_flags, i);
-		vm_acct_memory(i);
 		KUNIT_EXPECT_PTR_EQ(test, copy->anon_vma, lone);
 		KUNIT_EXPECT_EQ(test, copy->vm_start, to + i * PAGE_SIZE);
 		KUNIT_EXPECT_EQ(test, copy->vm_end, to + 4 * PAGE_SIZE);
@@ -927,13 +938,9 @@ static void move_locks(struct kunit *test)
 	for (i = 0; i < 2; i++) {
 		bool locks;
 
-		copy = copy_vma(&vma, to, PAGE_SIZE, vma->vm_pgoff,
-				vma_start_anon_pgoff(vma), &locks, false);
+		copy = copy_pages(&vma, to, 0, 1, &locks);
 		if (!copy)
 			break;
-		/* mremap() has charged that. */
-		vm_stat_account(mm, copy->vm_flags, 1);
-		vm_acct_memory(1);
 
 		PAGETABLE_MOVE(pmc, vma, copy, vma->vm_start, to, PAGE_SIZE);
 		pmc.need_rmap_locks = true;
