@@ -12,7 +12,7 @@ ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
-export MINUTES SEED BUCKETS STRESS
+export MINUTES SEED STRESS
 
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
@@ -31,7 +31,7 @@ help:			## what can be typed (this text)
 ## VARIANT=plain|debug|kasan|kcsan  what kind of kernel (plain; tests and soak: debug)
 ## KDIR=DIR                 a 7.3.y tree to use as base instead of Debian's
 ## MINUTES=N SEED=N         of 'make soak' (10, the time)
-## BUCKETS=N STRESS=0       its locks of lone VMAs (many); leave stress-ng out
+## STRESS=0                 leave stress-ng out of it
 ## SMP=N MEM=MB             the guest's processors (2) and memory (3072)
 ## JOBS=N                   compilers at once (one per processor)
 ## V=1                      show everything that is run
@@ -77,8 +77,8 @@ refresh:		## write build/tree's commits back to patches/ and the new files
 	@$(LAB)/refresh
 
 .PHONY: series
-series:			## the series as mails: build/series
-	@$(LAB)/deps git fetch && $(LAB)/tree && $(LAB)/mailout
+series:			## the series as mails, in seconds, with nothing fetched: build/series
+	@$(LAB)/deps git && $(LAB)/mailout
 
 .PHONY: check-lint check-vma check-size check-steps check-boot check-series check-core check-64k
 check-series:		## only: the series applies, round-trips, and git takes it
@@ -87,13 +87,13 @@ check-lint:		## only: checkpatch, sparse, W=1, shell scripts, licences
 	@$(LAB)/check lint
 check-vma:		## only: the kernel's userland VMA tests
 	@$(LAB)/check vma
-check-size:		## only: with the option off nothing grows
+check-size:		## only: with the option off nothing grows; how many lines the series has
 	@$(LAB)/check size
 check-boot:		## only: build the kernel (VARIANT=debug), boot it, run the selftest
 	@$(LAB)/check boot
 check-steps:		## every step of the series builds, option on and off (not in check)
 	@$(LAB)/check steps
-check-core:		## the series without groups builds and passes its tests (not in check)
+check-core:		## the parts of the series that can be posted alone pass the selftest (not in check)
 	@$(LAB)/check core
 
 check-64k:		## arm64 with pages of 64 KiB passes the selftest (not in check)
@@ -124,6 +124,10 @@ interference:		## what a hostile process does to migration, reclaim and stranger
 .PHONY: model
 model:			## check a model of the protocol exhaustively, and that it fails without each rule
 	@$(LAB)/deps model && $(LAB)/model/run
+
+.PHONY: litmus
+litmus:			## check the pairs of lockless accesses against the kernel's memory model
+	@$(LAB)/litmus/run
 
 .PHONY: mutants
 mutants:		## break the patched kernel in many ways, and see the tests catch each (MUTANT='NAME...')

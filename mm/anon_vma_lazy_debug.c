@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Lone VMAs: check the invariants of an mm on request, and count the structs
+ * Lazy VMAs: check the invariants of an mm on request, and count the structs
  * that outlive their VMA.
  *
  * In debugfs, in the directory anon_vma_lazy:
  *
  *   verify	write a process's id to check its mm; -EUCLEAN, and a warning that
  *		says what is wrong and where, if it does not hold
- *   retired	how many structs there are of VMAs that are freed: of founders
- *		that are still named, and of VMAs that may be pinned. It comes
- *		back to zero, but not at once, as some wait for a grace period
+ *   deferred	how many structs of freed VMAs there are: of heads that folios may
+ *		still name, and of VMAs that may be held. It comes back to zero,
+ *		but not at once, as they wait for a grace period
  *
  * Documentation/mm/anon_vma_lazy.rst has the invariants.
  */
@@ -28,39 +28,32 @@
 #include "internal.h"
 
 /*
- * The last user of a struct may free it, and count it off, before vm_area_free()
+ * The last user of a struct may free it, and count it off, before vma_defer_free()
  * has counted it: so this can be negative for a moment.
  */
-atomic_t lone_nr_retired = ATOMIC_INIT(0);
+atomic_t lazy_nr_deferred = ATOMIC_INIT(0);
 
 /* @folio is locked and, at @addr in @vma, mapped. */
 static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 				const struct folio *folio, pgoff_t pgoff)
 {
-	struct anon_vma *own = vma->anon_vma;
-	struct vm_area_struct *other = NULL;
 	struct anon_vma_chain *avc;
+	struct vm_area_struct *other;
 	struct anon_vma *anon_vma;
 	bool found = false;
 
 	if (folio_test_ksm(folio))
-		return anon_vma_is_group(own) ? "a group maps a KSM folio" : NULL;
+		return anon_vma_is_group(vma->anon_vma) ? "a group maps a KSM folio" : NULL;
 
-	/* I1. A group has no ancestors, so it can not map what another one names. */
-	if (anon_vma_is_group(own) ? folio_anon_vma(folio) != own :
-				     !vma_anon_related(vma, folio_anon_vma(folio)))
+	/* I1. */
+	if (!vma_anon_related(vma, folio_anon_vma(folio)))
 		return "a folio does not name what the VMA is linked to";
 
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
 	if (!anon_vma)
 		return "a folio is mapped, but what it names is gone";
-	if (anon_vma_is_lone(anon_vma)) {
-		while ((other = lone_next_vma(anon_vma, other)))
-			found |= other == vma;
-	} else {
-		anon_rmap_tree_foreach(avc, anon_vma, pgoff, pgoff)
-			found |= avc->vma == vma;
-	}
+	anon_vma_for_each_vma(other, avc, anon_vma, pgoff, pgoff)
+		found |= other == vma;
 	anon_vma_unlock_read(anon_vma);
 	return found && vma_anon_address(vma, pgoff, 1) == addr ?
 		NULL : "a walk of a folio does not find its mapping";
@@ -147,37 +140,37 @@ static const struct mm_walk_ops verify_ops = {
 
 static const char *verify_group(const struct vm_area_struct *vma)
 {
-	const struct vm_area_struct *founder = lone_vma(vma->anon_vma);
+	const struct vm_area_struct *head = lazy_vma(vma->anon_vma);
 	const struct vm_area_struct *other;
-	bool linked = vma == founder;
+	bool linked = vma == head;
 	int nr = 1;
 
-	/* I4: the struct of the founder is there as @vma is. */
+	/* I4: the struct of the head is there as @vma is. */
 	if (anon_vma_resolve(vma->anon_vma) != vma->anon_vma)
-		return "the founder of a group does not have its name";
-	if (founder->vm_mm != vma->vm_mm)
-		return "the founder of a group is of another mm";
-	list_for_each_entry(other, &founder->anon_vma_chain, anon_vma_chain) {
+		return "the head of a group is not lazy";
+	if (head->vm_mm != vma->vm_mm)
+		return "the head of a group is of another mm";
+	list_for_each_entry(other, &head->anon_vma_chain, anon_vma_chain) {
 		if (other->anon_vma != vma->anon_vma || other->vm_mm != vma->vm_mm)
-			return "a group has a VMA of another name or mm";
+			return "a group has a VMA of another head or mm";
 		linked |= other == vma;
 		nr++;
 	}
 	if (!linked)
 		return "a VMA is not linked in its group";
-	return nr > LONE_GROUP_MAX ? "a group is too large" : NULL;
+	return nr > LAZY_GROUP_MAX ? "a group is too large" : NULL;
 }
 
 static const char *verify_chain(const struct vm_area_struct *vma)
 {
-	/* A lone child does not have an entry for itself. */
-	bool linked = anon_vma_is_lone(vma->anon_vma);
-	const struct vm_area_struct *founder;
+	/* A lazy child does not have an entry for itself. */
+	bool linked = anon_vma_is_lazy(vma->anon_vma);
 	const struct anon_vma_chain *avc;
+	const struct vm_area_struct *head;
 	struct anon_vma *root = NULL;
 
-	if (linked && lone_vma(vma->anon_vma) != vma)
-		return "a forked child has the name of another VMA";
+	if (linked && lazy_vma(vma->anon_vma) != vma)
+		return "a forked child has a head that is not itself";
 	if (list_empty(&vma->anon_vma_chain))
 		return "a VMA has ancestors or an anon_vma, and no chain";
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
@@ -187,10 +180,10 @@ static const char *verify_chain(const struct vm_area_struct *vma)
 		if (root && avc->anon_vma->root != root)
 			return "the chain of a VMA has two roots";
 		root = avc->anon_vma->root;
-		/* I1: what names the founder is to be found through the anon_vma. */
-		founder = avc->anon_vma->founder;
-		if (founder && anon_vma_linked(READ_ONCE(founder->anon_vma)) != avc->anon_vma)
-			return "a founder does not lead to its anon_vma";
+		/* I1: what names the head is to be found through the anon_vma. */
+		head = avc->anon_vma->head;
+		if (head && anon_vma_resolve((void *)head + ANON_VMA_LAZY) != avc->anon_vma)
+			return "a head does not lead to its anon_vma";
 	}
 	return linked ? NULL : "a VMA is not linked to its anon_vma";
 }
@@ -202,22 +195,22 @@ static const char *verify_vma(const struct vm_area_struct *vma)
 	if (!own)
 		return list_empty(&vma->anon_vma_chain) ? NULL :
 			"an unfaulted VMA is linked";
-	if (own == ANON_VMA_DEAD || anon_vma_linked(vma->anon_vma) != own)
+	if (anon_vma_is_unlinked(own))
 		return "a VMA is marked as unlinked";
-	if (anon_vma_is_lone(own) &&
+	if (anon_vma_is_lazy(own) &&
 	    (is_vm_hugetlb_page(vma) || mm_has_notifiers(vma->vm_mm)))
-		return "a VMA must not be lone";
+		return "a VMA must not be lazy";
 	return anon_vma_is_group(own) ? verify_group(vma) : verify_chain(vma);
 }
 
 /**
- * anon_vma_lazy_verify() - check the invariants of lone VMAs in an mm
+ * anon_vma_lazy_verify() - check the invariants of lazy VMAs in an mm
  * @mm: the mm
  * @addr: where to put the address, of a VMA or a page, at which one is violated
  *
  * The mmap write lock, not the read lock: a VMA that is being unmapped under that
  * one may still be in a group, and KSM upgrade a group. And each VMA is
- * write-locked, for faults not to make it lone or to change what it maps. What
+ * write-locked, for faults not to make it lazy or to change what it maps. What
  * is left are walks: they need the folio lock to change what is mapped, which is
  * taken for each folio; and relatives in other mms, which come and go in an
  * anon_vma's tree with its lock held, as the walk for each folio has it.
@@ -287,9 +280,18 @@ static const struct file_operations verify_fops = {
 static int __init anon_vma_lazy_debug_init(void)
 {
 	struct dentry *dir = debugfs_create_dir("anon_vma_lazy", NULL);
+	struct mm_struct *mm = mm_alloc();
+
+	/* Tell lockdep that reclaim takes these: nothing is allocated with one held. */
+	if (mm) {
+		fs_reclaim_acquire(GFP_KERNEL);
+		might_lock(&mm->anon_vma_rwsem[0]);
+		fs_reclaim_release(GFP_KERNEL);
+		mmput(mm);
+	}
 
 	debugfs_create_file("verify", 0200, dir, NULL, &verify_fops);
-	debugfs_create_atomic_t("retired", 0444, dir, &lone_nr_retired);
+	debugfs_create_atomic_t("deferred", 0444, dir, &lazy_nr_deferred);
 	return 0;
 }
 late_initcall(anon_vma_lazy_debug_init);

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of lone VMAs: what vma->anon_vma goes through and what it refuses,
- * what a folio leads to, who frees a founder, what a failing allocation leaves
- * behind, and that the checker sees what is wrong.
+ * KUnit tests of lazy VMAs: what vma->anon_vma goes through and what it refuses,
+ * what a folio leads to, who waits for which lock, who frees a head, what a failing
+ * allocation leaves behind, and that the checker sees what is wrong.
  *
  * The VMAs are those of an mm of the test's own, mapped, touched, split, forked
  * and unmapped by the kernel's functions. Only where a struct is to be seen freed
  * is it from a cache of the test's own, and not in an mm's tree.
- *
- * To be run with vm.anon_vma_lazy at 1.
  */
 
 #include <kunit/test.h>
-#include <linux/completion.h>
+#include <linux/anon_inodes.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
+#include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
@@ -26,6 +25,7 @@
 
 #include "../internal.h"
 #include "../slab.h"
+#include "../vma.h"
 
 /* --- VMAs of an mm --------------------------------------------------------- */
 
@@ -39,16 +39,42 @@ static struct vm_area_struct *vma_at(struct mm_struct *mm, unsigned long addr)
 	return vma;
 }
 
-/* Map @nr pages, far enough from all others not to merge. */
+static void map_at(struct kunit *test, unsigned long addr, unsigned int nr,
+		   unsigned long prot, unsigned long flag, struct file *file)
+{
+	KUNIT_ASSERT_EQ(test, kunit_vm_mmap(test, file, addr, nr * PAGE_SIZE, prot,
+					    MAP_PRIVATE | flag, 0), addr);
+}
+
+/* Far enough from all others not to merge. */
+static unsigned long new_addr(struct kunit *test)
+{
+	return SZ_1G + (unsigned long)test->priv++ * SZ_1M;
+}
+
+/* Map @nr pages. */
 static unsigned long map_area(struct kunit *test, unsigned int nr)
 {
-	unsigned long want = SZ_1G + (unsigned long)test->priv++ * SZ_1M;
-	unsigned long addr;
+	unsigned long addr = new_addr(test);
 
-	addr = kunit_vm_mmap(test, NULL, want, nr * PAGE_SIZE, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
-	KUNIT_ASSERT_EQ(test, addr, want);
+	map_at(test, addr, nr, PROT_READ | PROT_WRITE,
+	       MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, NULL);
 	return addr;
+}
+
+/* Map @nr pages that are VMAs which do not merge, but share an anon_vma. */
+static void map_neighbours(struct kunit *test, struct vm_area_struct **vmas,
+			   unsigned int nr)
+{
+	unsigned long addr = new_addr(test);
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		map_at(test, addr + i * PAGE_SIZE, 1, PROT_READ | (i & 1 ? PROT_EXEC : 0),
+		       MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, NULL);
+		vmas[i] = vma_at(current->mm, addr + i * PAGE_SIZE);
+		KUNIT_ASSERT_EQ(test, vma_pages(vmas[i]), 1);
+	}
 }
 
 /* Write to a page, and take a reference to its folio. */
@@ -64,8 +90,19 @@ static struct folio *touch(struct kunit *test, struct mm_struct *mm, unsigned lo
 	return page_folio(page);
 }
 
-/* Map and touch @nr pages: a lone VMA. */
-static struct vm_area_struct *map_lone(struct kunit *test, unsigned int nr)
+/* What is in ->anon_vma of a lazy VMA that has no group, or is its head. */
+static struct anon_vma *identity(const struct vm_area_struct *vma)
+{
+	return (void *)vma + ANON_VMA_LAZY;
+}
+
+static struct anon_vma *child_identity(const struct vm_area_struct *vma)
+{
+	return (void *)vma + (ANON_VMA_LAZY | LAZY_CHILD);
+}
+
+/* Map and touch @nr pages: a lazy VMA. */
+static struct vm_area_struct *map_lazy(struct kunit *test, unsigned int nr)
 {
 	unsigned long addr = map_area(test, nr);
 	struct vm_area_struct *vma;
@@ -74,77 +111,111 @@ static struct vm_area_struct *map_lone(struct kunit *test, unsigned int nr)
 	for (i = 0; i < nr; i++)
 		folio_put(touch(test, current->mm, addr + i * PAGE_SIZE));
 	vma = vma_at(current->mm, addr);
-	KUNIT_ASSERT_PTR_EQ_MSG(test, vma->anon_vma, vma_lone_anon_vma(vma),
-				"not lone: is vm.anon_vma_lazy 0?");
+	KUNIT_ASSERT_PTR_EQ(test, vma->anon_vma, identity(vma));
 	return vma;
 }
 
 /* Map @nr pages that are VMAs of one group; the first one is at the result. */
 static unsigned long map_group(struct kunit *test, unsigned int nr)
 {
-	struct anon_vma *lone = map_lone(test, nr)->anon_vma;
-	unsigned long addr = lone_vma(lone)->vm_start;
+	struct anon_vma *lazy = map_lazy(test, nr)->anon_vma;
+	unsigned long addr = lazy_vma(lazy)->vm_start;
 	unsigned int i;
 
 	for (i = 1; i < nr; i += 2)
 		KUNIT_ASSERT_EQ(test, do_madvise(current->mm, addr + i * PAGE_SIZE,
 						 PAGE_SIZE, MADV_DONTDUMP), 0);
-	if (!vma_is_lone(lone_vma(lone)))
-		kunit_skip(test, "a split upgrades in this kernel");
 	for (i = 0; i < nr; i++) {
 		struct vm_area_struct *vma = vma_at(current->mm, addr + i * PAGE_SIZE);
 
 		KUNIT_ASSERT_EQ(test, vma_pages(vma), 1);
-		KUNIT_ASSERT_PTR_EQ(test, vma->anon_vma, lone);
+		KUNIT_ASSERT_PTR_EQ(test, vma->anon_vma, lazy);
 	}
 	return addr;
 }
 
-static size_t group_size(const struct anon_vma *lone)
+/* What is in ->anon_vma of a head that is gone, and that @anon_vma needs. */
+static struct anon_vma *deferred(struct anon_vma *anon_vma)
 {
-	return 1 + list_count_nodes(&lone_vma(lone)->anon_vma_chain);
+	return (void *)anon_vma + (ANON_VMA_UNLINKED | ANON_VMA_FREE_DEFERRED);
+}
+
+static size_t group_size(const struct anon_vma *lazy)
+{
+	return 1 + list_count_nodes(&lazy_vma(lazy)->anon_vma_chain);
+}
+
+/* It is in a group of @size. */
+static void expect_group(struct kunit *test, struct vm_area_struct *vma,
+			 struct anon_vma *lazy, size_t size)
+{
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lazy);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lazy), lazy);
+	KUNIT_EXPECT_EQ(test, list_empty(&vma->anon_vma_chain), size == 1);
+	KUNIT_EXPECT_EQ(test, group_size(lazy), size);
+}
+
+static struct vm_area_struct *first_member(const struct vm_area_struct *head)
+{
+	return list_first_entry(&head->anon_vma_chain, struct vm_area_struct, anon_vma_chain);
+}
+
+static struct vm_area_struct *last_member(const struct vm_area_struct *head)
+{
+	return list_last_entry(&head->anon_vma_chain, struct vm_area_struct, anon_vma_chain);
+}
+
+/* As a first fault does. */
+static int prepare(struct vm_area_struct *vma)
+{
+	int err;
+
+	mmap_read_lock(vma->vm_mm);
+	err = __anon_vma_prepare(vma);
+	mmap_read_unlock(vma->vm_mm);
+	return err;
 }
 
 static int upgrade(struct vm_area_struct *vma)
 {
 	int err;
 
-	mmap_write_lock(vma->vm_mm);
-	err = anon_vma_upgrade(vma, ANON_VMA_FOR_OTHER);
-	mmap_write_unlock(vma->vm_mm);
+	mmap_read_lock(vma->vm_mm);
+	err = anon_vma_upgrade(vma);
+	mmap_read_unlock(vma->vm_mm);
 	return err;
 }
 
-static bool join(struct vm_area_struct *vma, struct anon_vma *lone)
+static void unlink_vma(struct vm_area_struct *vma)
 {
-	bool joined;
-
-	mmap_write_lock(vma->vm_mm);
-	vma_start_write(vma);
-	joined = lone_join(vma, lone);
-	mmap_write_unlock(vma->vm_mm);
-	return joined;
+	mmap_read_lock(vma->vm_mm);
+	unlink_anon_vmas(vma);
+	mmap_read_unlock(vma->vm_mm);
 }
 
-static bool related(struct vm_area_struct *vma, struct anon_vma *anon_vma)
+static void unmap_pages(struct vm_area_struct *vma)
 {
-	bool is;
-
 	mmap_read_lock(vma->vm_mm);
-	is = vma_anon_related(vma, anon_vma);
+	zap_vma(vma);
 	mmap_read_unlock(vma->vm_mm);
-	return is;
 }
 
 KUNIT_DEFINE_ACTION_WRAPPER(put_mm, mmput, struct mm_struct *);
 
 /* It goes with the test, if not before. */
+static struct mm_struct *new_mm(struct kunit *test)
+{
+	struct mm_struct *mm = mm_alloc();
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_mm, mm), 0);
+	return mm;
+}
+
 static struct mm_struct *fork_mm(struct kunit *test, struct mm_struct *mm)
 {
-	struct mm_struct *child = mm_alloc();
+	struct mm_struct *child = new_mm(test);
 
-	KUNIT_ASSERT_NOT_NULL(test, child);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_mm, child), 0);
 	KUNIT_ASSERT_EQ(test, dup_mmap(child, mm), 0);
 	return child;
 }
@@ -160,601 +231,31 @@ static void expect_sound(struct kunit *test, struct mm_struct *mm)
 	KUNIT_EXPECT_NULL_MSG(test, why, "at %#lx: %s", addr, why);
 }
 
-/* --- names ------------------------------------------------------------------- */
-
-/* All of an address's states, as the struct may lie anywhere in its slab. */
-static void names_of_vmas(struct kunit *test)
+/* They share @anon_vma, and nothing else. */
+static void expect_upgraded(struct kunit *test, struct mm_struct *mm, unsigned long addr,
+			    unsigned int nr, const struct anon_vma *anon_vma)
 {
-	const unsigned long bits[] = {
-		ANON_VMA_UNLINKED, ANON_VMA_RETIRED, ANON_VMA_LONE,
-		ANON_VMA_PIN_IDX, ANON_VMA_CHILD,
-	};
-	struct folio *folio = kunit_kzalloc(test, sizeof(*folio), GFP_KERNEL);
-	unsigned long page, at, all = 0;
-	int i;
+	unsigned int i;
 
-	KUNIT_ASSERT_NOT_NULL(test, folio);
-	for (i = 0; i < ARRAY_SIZE(bits); i++) {
-		KUNIT_EXPECT_EQ(test, hweight_long(bits[i]), 1);
-		KUNIT_EXPECT_EQ(test, all & bits[i], 0);
-		all |= bits[i];
-	}
-	KUNIT_EXPECT_EQ(test, all, ANON_VMA_NAME_BITS);
-	/* What a name is made of, folio->mapping does not use for itself. */
-	KUNIT_EXPECT_EQ(test, (ANON_VMA_LONE | ANON_VMA_CHILD) & FOLIO_MAPPING_FLAGS, 0);
-
-	page = (unsigned long)page_address(ZERO_PAGE(0));
-	for (at = page; at < page + PAGE_SIZE; at += ANON_VMA_NAME_BITS + 1) {
-		struct vm_area_struct *vma = (struct vm_area_struct *)at;
-
-		for (i = 0; i < 2; i++) {
-			struct anon_vma *lone = vma_lone_anon_vma(vma);
-			struct anon_vma *name = (void *)lone + (i ? ANON_VMA_CHILD : 0);
-			struct anon_vma *unlinked = anon_vma_unlinked(name);
-			struct anon_vma *retired = (void *)unlinked + ANON_VMA_RETIRED;
-			struct anon_vma *pin = (void *)name + ANON_VMA_PIN_IDX;
-
-			KUNIT_EXPECT_TRUE(test, anon_vma_is_lone(name));
-			KUNIT_EXPECT_EQ(test, lone_is_child(name), i);
-			KUNIT_EXPECT_EQ(test, anon_vma_is_group(name), !i);
-			KUNIT_EXPECT_TRUE(test, anon_vma_is_lone(unlinked));
-			KUNIT_EXPECT_TRUE(test, anon_vma_is_lone(retired));
-			KUNIT_EXPECT_TRUE(test, anon_vma_is_lone(pin));
-
-			KUNIT_EXPECT_PTR_EQ(test, lone_vma(name), vma);
-			KUNIT_EXPECT_PTR_EQ(test, lone_vma(unlinked), vma);
-			KUNIT_EXPECT_PTR_EQ(test, lone_vma(retired), vma);
-			KUNIT_EXPECT_PTR_EQ(test, lone_vma(pin), vma);
-
-			KUNIT_EXPECT_PTR_EQ(test, anon_vma_linked(name), name);
-			KUNIT_EXPECT_PTR_EQ(test, anon_vma_linked(unlinked), name);
-			KUNIT_EXPECT_PTR_EQ(test, anon_vma_linked(retired), name);
-			KUNIT_EXPECT_NULL(test, founder_anon_vma(name));
-			KUNIT_EXPECT_NULL(test, founder_anon_vma(retired));
-
-			folio->mapping = (void *)name + FOLIO_MAPPING_ANON;
-			KUNIT_EXPECT_TRUE(test, folio_test_anon(folio));
-			KUNIT_EXPECT_FALSE(test, folio_test_ksm(folio));
-			KUNIT_EXPECT_TRUE(test, folio_names_vma(folio));
-			KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), name);
-		}
-	}
-
-	KUNIT_EXPECT_TRUE(test, anon_vma_is_lone(ANON_VMA_DEAD));
-	KUNIT_EXPECT_NULL(test, lone_vma(ANON_VMA_DEAD));
-	KUNIT_EXPECT_NULL(test, founder_anon_vma(ANON_VMA_DEAD));
-}
-
-/* An anon_vma is aligned to a pointer, and must not be taken for a name. */
-static void names_of_anon_vmas(struct kunit *test)
-{
-	struct folio *folio = kunit_kzalloc(test, sizeof(*folio), GFP_KERNEL);
-	unsigned long page, at;
-
-	KUNIT_ASSERT_NOT_NULL(test, folio);
-	page = (unsigned long)page_address(ZERO_PAGE(0));
-	for (at = page; at < page + PAGE_SIZE; at += sizeof(long)) {
-		struct anon_vma *anon_vma = (struct anon_vma *)at;
-		struct anon_vma *unlinked = anon_vma_unlinked(anon_vma);
-		struct anon_vma *retired = (void *)unlinked + ANON_VMA_RETIRED;
-
-		KUNIT_EXPECT_FALSE(test, anon_vma_is_lone(anon_vma));
-		KUNIT_EXPECT_FALSE(test, anon_vma_is_group(anon_vma));
-		KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(anon_vma), anon_vma);
-		KUNIT_EXPECT_PTR_EQ(test, founder_anon_vma(anon_vma), anon_vma);
-		KUNIT_EXPECT_PTR_EQ(test, founder_anon_vma(unlinked), anon_vma);
-		KUNIT_EXPECT_PTR_EQ(test, founder_anon_vma(retired), anon_vma);
-
-		folio->mapping = (void *)anon_vma + FOLIO_MAPPING_ANON;
-		KUNIT_EXPECT_FALSE(test, folio_names_vma(folio));
-		KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), anon_vma);
-	}
-}
-
-/* The caches give what the names need, all over a few slabs. */
-static void names_fit_structs(struct kunit *test)
-{
-	const int nr = 128;
-	struct vm_area_struct **vmas;
-	int i;
-
-	vmas = kunit_kcalloc(test, nr, sizeof(*vmas), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, vmas);
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(anon_vma));
+	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, nr);
 	for (i = 0; i < nr; i++) {
-		vmas[i] = vm_area_alloc(NULL);
-		KUNIT_EXPECT_NOT_NULL(test, vmas[i]);
-		KUNIT_EXPECT_EQ(test, (unsigned long)vmas[i] & ANON_VMA_NAME_BITS, 0);
-	}
-	while (i--) {
-		if (vmas[i])
-			vm_area_free(vmas[i]);
-	}
-
-	for (i = 0; i < nr / 2; i++) {
-		struct vm_area_struct *vma = map_lone(test, 1);
-
-		KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
-		KUNIT_EXPECT_EQ(test, (unsigned long)vma->anon_vma % sizeof(long), 0);
-	}
-	expect_sound(test, current->mm);
-}
-
-/* --- states ---------------------------------------------------------------- */
-
-static void state_lone(struct kunit *test)
-{
-	unsigned long addr = map_area(test, 2);
-	struct vm_area_struct *vma = vma_at(current->mm, addr);
-	struct anon_vma *lone = vma_lone_anon_vma(vma);
-	struct mm_struct *mm = current->mm;
-	struct folio *folio;
-
-	KUNIT_EXPECT_NULL(test, vma->anon_vma);
-	KUNIT_EXPECT_FALSE(test, vma_is_lone(vma));
-
-	folio = touch(test, mm, addr);
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lone);
-	KUNIT_EXPECT_TRUE(test, vma_is_lone(vma));
-	KUNIT_EXPECT_FALSE(test, vma_is_founder(vma));
-	KUNIT_EXPECT_TRUE(test, list_empty(&vma->anon_vma_chain));
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), lone);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
-	folio_put(folio);
-	folio_put(touch(test, mm, addr + PAGE_SIZE));
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lone);
-	expect_sound(test, mm);
-
-	/* As mremap(MREMAP_DONTUNMAP) leaves it: unfaulted, and lone once more. */
-	KUNIT_ASSERT_EQ(test, do_madvise(mm, addr, 2 * PAGE_SIZE, MADV_DONTNEED), 0);
-	mmap_write_lock(mm);
-	vma_start_write(vma);
-	unlink_anon_vmas(vma);
-	mmap_write_unlock(mm);
-	KUNIT_EXPECT_NULL(test, vma->anon_vma);
-	expect_sound(test, mm);
-	folio_put(touch(test, mm, addr));
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lone);
-	expect_sound(test, mm);
-}
-
-/* The VMA that a walk for a page comes to after @vma. */
-static struct vm_area_struct *next_with_page(struct anon_vma *lone,
-					     struct vm_area_struct *vma, pgoff_t pgoff)
-{
-	do {
-		vma = lone_next_vma(lone, vma);
-	} while (vma && vma_anon_address(vma, pgoff, 1) == -EFAULT);
-	return vma;
-}
-
-static void state_group(struct kunit *test)
-{
-	unsigned long addr = map_group(test, 3);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma;
-	struct mm_struct *mm = current->mm;
-	struct vm_area_struct *vma;
-	pgoff_t first;
-	int i, nr = 0;
-
-	first = vma_start_anon_pgoff(vma_at(mm, addr));
-	KUNIT_EXPECT_EQ(test, group_size(lone), 3);
-	for (i = 0; i < 3; i++) {
-		vma = vma_at(mm, addr + i * PAGE_SIZE);
-		KUNIT_EXPECT_EQ(test, vma_is_founder(vma), vma == lone_vma(lone));
-		KUNIT_EXPECT_FALSE(test, list_empty(&vma->anon_vma_chain));
-		/* A walk of its page finds it, and no other. */
-		KUNIT_EXPECT_PTR_EQ(test, next_with_page(lone, NULL, first + i), vma);
-		KUNIT_EXPECT_NULL(test, next_with_page(lone, vma, first + i));
-	}
-	/* A walk of all of them finds each, and the founder before those that joined. */
-	vma = NULL;
-	while ((vma = lone_next_vma(lone, vma)))
-		KUNIT_EXPECT_EQ(test, nr++ == 0, vma == lone_vma(lone));
-	KUNIT_EXPECT_EQ(test, nr, 3);
-	KUNIT_EXPECT_NULL(test, next_with_page(lone, NULL, first + 3));
-	expect_sound(test, mm);
-
-	/* Merged again it has the same name, whoever of them is left. */
-	KUNIT_ASSERT_EQ(test, do_madvise(mm, addr, 3 * PAGE_SIZE, MADV_DODUMP), 0);
-	vma = vma_at(mm, addr);
-	KUNIT_EXPECT_EQ(test, vma_pages(vma), 3);
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lone);
-	expect_sound(test, mm);
-}
-
-/* A group outlives its founder, which stays as its head until the last one goes. */
-static void state_group_retired(struct kunit *test)
-{
-	unsigned long addr = map_group(test, 3);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma;
-	struct vm_area_struct *founder = lone_vma(lone), *other, *last;
-	struct mm_struct *mm = current->mm;
-	struct folio *folio;
-	pgoff_t pgoff;
-
-	KUNIT_ASSERT_EQ(test, group_size(lone), 3);
-	other = list_first_entry(&founder->anon_vma_chain, struct vm_area_struct, anon_vma_chain);
-	last = list_last_entry(&founder->anon_vma_chain, struct vm_area_struct, anon_vma_chain);
-	folio = touch(test, mm, other->vm_start);
-	pgoff = folio_pgoff(folio);
-
-	KUNIT_ASSERT_EQ(test, vm_munmap(founder->vm_start, PAGE_SIZE), 0);
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(founder->anon_vma),
-			    (void *)lone + (ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), lone);
-	KUNIT_EXPECT_EQ(test, group_size(lone), 3);
-	expect_sound(test, mm);
-
-	/* A walk goes on through it, and does not return it. */
-	folio_lock(folio);
-	KUNIT_EXPECT_PTR_EQ(test, folio_lock_anon_vma_read(folio, NULL), lone);
-	KUNIT_EXPECT_PTR_EQ(test, lone_next_vma(lone, NULL), other);
-	KUNIT_EXPECT_PTR_EQ(test, next_with_page(lone, NULL, pgoff), other);
-	up_read(lone_rwsem(lone));
-	folio_unlock(folio);
-	folio_put(folio);
-
-	KUNIT_ASSERT_EQ(test, vm_munmap(other->vm_start, PAGE_SIZE), 0);
-	KUNIT_EXPECT_EQ(test, group_size(lone), 2);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), lone);
-
-	/* Upgraded now, the one that is left is not the founder of the anon_vma. */
-	KUNIT_ASSERT_EQ(test, upgrade(last), 0);
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(founder->anon_vma),
-			    (void *)last->anon_vma + (ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), last->anon_vma);
-	KUNIT_EXPECT_FALSE(test, vma_is_founder(last));
-	expect_sound(test, mm);
-}
-
-static void state_upgraded(struct kunit *test)
-{
-	unsigned long addr = map_group(test, 3);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma;
-	struct vm_area_struct *founder = lone_vma(lone);
-	struct mm_struct *mm = current->mm;
-	struct anon_vma_chain *avc;
-	struct anon_vma *anon_vma;
-	struct folio *folio;
-	int i, nr = 0;
-
-	folio = touch(test, mm, addr);
-	KUNIT_ASSERT_EQ(test, upgrade(vma_at(mm, addr)), 0);
-	anon_vma = founder->anon_vma;
-	KUNIT_ASSERT_FALSE(test, anon_vma_is_lone(anon_vma));
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma->founder, founder);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma->root, anon_vma);
-	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 3);
-	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
-	for (i = 0; i < 3; i++) {
 		struct vm_area_struct *vma = vma_at(mm, addr + i * PAGE_SIZE);
 
 		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, anon_vma);
-		KUNIT_EXPECT_TRUE(test, list_is_singular(&vma->anon_vma_chain));
-		KUNIT_EXPECT_EQ(test, vma_is_founder(vma), vma == founder);
-	}
-	anon_vma_lock_read(anon_vma);
-	anon_rmap_tree_foreach(avc, anon_vma, 0, ULONG_MAX)
-		nr++;
-	anon_vma_unlock_read(anon_vma);
-	KUNIT_EXPECT_EQ(test, nr, 3);
-
-	/* The folio names the founder, which forwards it. */
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), anon_vma);
-
-	/* Once is enough, also for who has not seen the first one. */
-	KUNIT_EXPECT_EQ(test, upgrade(founder), 0);
-	mmap_write_lock(mm);
-	KUNIT_EXPECT_EQ(test, __anon_vma_upgrade(lone, ANON_VMA_FOR_OTHER), 0);
-	mmap_write_unlock(mm);
-	KUNIT_EXPECT_PTR_EQ(test, founder->anon_vma, anon_vma);
-	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 3);
-
-	/* Device memory is let to name the anon_vma. */
-	folio_lock(folio);
-	folio_settle_anon_vma(folio);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), anon_vma);
-	folio_unlock(folio);
-	folio_put(folio);
-	expect_sound(test, mm);
-}
-
-/* The founder of an anon_vma is unmapped by the parent, and the child lives on. */
-static void state_retired(struct kunit *test)
-{
-	struct vm_area_struct *vma = map_lone(test, 2), *child_vma;
-	unsigned long addr = vma->vm_start;
-	struct anon_vma *lone = vma->anon_vma;
-	struct anon_vma *anon_vma, *child_lone;
-	struct anon_vma_chain *avc;
-	struct mm_struct *child;
-	struct folio *folio;
-	pgoff_t pgoff;
-
-	folio = touch(test, current->mm, addr);
-	pgoff = folio_pgoff(folio);
-	child = fork_mm(test, current->mm);
-	child_vma = vma_at(child, addr);
-	anon_vma = vma->anon_vma;
-	KUNIT_ASSERT_FALSE(test, anon_vma_is_lone(anon_vma));
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma->founder, vma);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
-	child_lone = (void *)vma_lone_anon_vma(child_vma) + ANON_VMA_CHILD;
-	KUNIT_EXPECT_PTR_EQ(test, child_vma->anon_vma, child_lone);
-	KUNIT_EXPECT_TRUE(test, list_is_singular(&child_vma->anon_vma_chain));
-	KUNIT_EXPECT_FALSE(test, vma_is_founder(child_vma));
-	expect_sound(test, current->mm);
-	expect_sound(test, child);
-
-	KUNIT_ASSERT_EQ(test, vm_munmap(addr, 2 * PAGE_SIZE), 0);
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(vma->anon_vma),
-			    (void *)anon_vma + (ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), anon_vma);
-	expect_sound(test, child);
-
-	/* What the child still maps names it, and leads to the child. */
-	folio_lock(folio);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
-	KUNIT_EXPECT_PTR_EQ(test, folio_lock_anon_vma_read(folio, NULL), anon_vma);
-	avc = anon_rmap_tree_iter_first(anon_vma, pgoff, pgoff);
-	KUNIT_ASSERT_NOT_NULL(test, avc);
-	KUNIT_EXPECT_PTR_EQ(test, avc->vma, child_vma);
-	KUNIT_EXPECT_NULL(test, anon_rmap_tree_iter_next(avc, pgoff, pgoff));
-	anon_vma_unlock_read(anon_vma);
-	folio_unlock(folio);
-	folio_put(folio);
-
-	/* Its own pages name the child. */
-	folio = touch(test, child, addr + PAGE_SIZE);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), child_lone);
-	folio_put(folio);
-	expect_sound(test, child);
-}
-
-/* --- refusals ---------------------------------------------------------------- */
-
-static void join_group(struct kunit *test)
-{
-	unsigned long addr = map_group(test, 2);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma;
-	struct vm_area_struct *founder = lone_vma(lone);
-	struct vm_area_struct *member, *vma, *stranger;
-	struct mm_struct *mm = current->mm;
-	struct folio *folio;
-
-	member = list_first_entry(&founder->anon_vma_chain, struct vm_area_struct,
-				  anon_vma_chain);
-	vma = vma_at(mm, map_area(test, 1));
-	stranger = map_lone(test, 1);
-
-	/* They are in it. */
-	KUNIT_EXPECT_TRUE(test, join(founder, lone));
-	KUNIT_EXPECT_TRUE(test, join(member, lone));
-	KUNIT_EXPECT_EQ(test, group_size(lone), 2);
-
-	/* This one was faster, and is lone by itself. */
-	KUNIT_EXPECT_TRUE(test, join(stranger, lone));
-	KUNIT_EXPECT_PTR_EQ(test, stranger->anon_vma, vma_lone_anon_vma(stranger));
-	KUNIT_EXPECT_EQ(test, group_size(lone), 2);
-
-	/* And this one is welcome, behind the others. */
-	KUNIT_EXPECT_TRUE(test, join(vma, lone));
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lone);
-	KUNIT_EXPECT_EQ(test, group_size(lone), 3);
-	KUNIT_EXPECT_PTR_EQ(test, list_last_entry(&founder->anon_vma_chain,
-						  struct vm_area_struct, anon_vma_chain), vma);
-	folio = touch(test, mm, vma->vm_start);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), lone);
-	folio_put(folio);
-	expect_sound(test, mm);
-}
-
-static void join_full(struct kunit *test)
-{
-	unsigned long addr = map_group(test, LONE_GROUP_MAX);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma;
-	struct vm_area_struct *vma = vma_at(current->mm, map_area(test, 1));
-
-	KUNIT_EXPECT_EQ(test, group_size(lone), LONE_GROUP_MAX);
-	KUNIT_EXPECT_FALSE(test, join(vma, lone));
-	KUNIT_EXPECT_NULL(test, vma->anon_vma);
-	KUNIT_EXPECT_TRUE(test, list_empty(&vma->anon_vma_chain));
-	KUNIT_EXPECT_EQ(test, group_size(lone), LONE_GROUP_MAX);
-	expect_sound(test, current->mm);
-}
-
-static void join_child(struct kunit *test)
-{
-	unsigned long lone_addr = map_lone(test, 1)->vm_start, addr = map_area(test, 1);
-	struct mm_struct *child = fork_mm(test, current->mm);
-	struct anon_vma *lone = vma_at(child, lone_addr)->anon_vma;
-	struct vm_area_struct *vma = vma_at(child, addr);
-
-	KUNIT_ASSERT_TRUE(test, lone_is_child(lone));
-	KUNIT_EXPECT_FALSE(test, join(vma, lone));
-	KUNIT_EXPECT_NULL(test, vma->anon_vma);
-	KUNIT_EXPECT_TRUE(test, list_is_singular(&lone_vma(lone)->anon_vma_chain));
-	expect_sound(test, child);
-}
-
-static void join_upgraded(struct kunit *test)
-{
-	struct vm_area_struct *founder = map_lone(test, 1);
-	struct anon_vma *lone = founder->anon_vma;
-	struct vm_area_struct *vma = vma_at(current->mm, map_area(test, 1));
-
-	KUNIT_ASSERT_EQ(test, upgrade(founder), 0);
-	KUNIT_EXPECT_FALSE(test, join(vma, lone));
-	KUNIT_EXPECT_NULL(test, vma->anon_vma);
-	KUNIT_EXPECT_TRUE(test, list_is_singular(&founder->anon_vma_chain));
-	expect_sound(test, current->mm);
-}
-
-/*
- * A VMA that joins is walked after the one that pages are moved from. One that is in
- * the group already may not be: then mremap() has to hold off walks.
- */
-/* What mremap() does before it moves @nr of @vma's pages, from @first on, to @to. */
-static struct vm_area_struct *copy_pages(struct vm_area_struct **vma, unsigned long to,
-					 unsigned int first, unsigned int nr, bool *locks)
-{
-	struct vm_area_struct *copy;
-
-	copy = copy_vma(vma, to, nr * PAGE_SIZE, (*vma)->vm_pgoff + first,
-			vma_start_anon_pgoff(*vma) + first, locks, false);
-	if (copy) {
-		vm_stat_account(copy->vm_mm, copy->vm_flags, nr);
-		vm_acct_memory(nr);
-	}
-	return copy;
-}
-
-static void copy_to_group(struct kunit *test)
-{
-	struct vm_area_struct *vma = map_lone(test, 4), *copy;
-	unsigned long to = vma->vm_start + SZ_512K;
-	struct anon_vma *lone = vma->anon_vma;
-	struct mm_struct *mm = current->mm;
-	bool locks;
-	int i;
-
-	mmap_write_lock(mm);
-	vma_start_write(vma);
-	/* First the last two pages; then another, which is merged with them. */
-	for (i = 2; i > 0; i--) {
-		copy = copy_pages(&vma, to + i * PAGE_SIZE, i, i, &locks);
-		if (!copy)
-			break;
-		KUNIT_EXPECT_PTR_EQ(test, copy->anon_vma, lone);
-		KUNIT_EXPECT_EQ(test, copy->vm_start, to + i * PAGE_SIZE);
-		KUNIT_EXPECT_EQ(test, copy->vm_end, to + 4 * PAGE_SIZE);
-		KUNIT_EXPECT_EQ(test, locks, i == 1);
-	}
-	mmap_write_unlock(mm);
-	KUNIT_EXPECT_NOT_NULL(test, copy);
-	expect_sound(test, mm);
-}
-
-/* It was lone when it was looked at; KSM upgrades its group on behalf of another. */
-static void unlink_upgraded(struct kunit *test)
-{
-	unsigned long addr = map_group(test, 2);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma;
-	struct mm_struct *mm = current->mm;
-	struct anon_vma *anon_vma;
-	int i;
-
-	KUNIT_ASSERT_EQ(test, upgrade(vma_at(mm, addr)), 0);
-	anon_vma = vma_at(mm, addr)->anon_vma;
-	for (i = 0; i < 2; i++) {
-		struct vm_area_struct *vma = vma_at(mm, addr + i * PAGE_SIZE);
-
-		mmap_write_lock(mm);
-		vma_start_write(vma);
-		KUNIT_EXPECT_FALSE(test, lone_unlink(vma, lone));
-		mmap_write_unlock(mm);
-		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, anon_vma);
-		KUNIT_EXPECT_TRUE(test, list_is_singular(&vma->anon_vma_chain));
+		KUNIT_EXPECT_EQ(test, vma_is_head(vma, vma->anon_vma), vma == anon_vma->head);
 	}
 	expect_sound(test, mm);
 }
 
-/* --- families ---------------------------------------------------------------- */
+/* --- walks ------------------------------------------------------------------ */
 
-static void family(struct kunit *test)
-{
-	struct vm_area_struct *vma = map_lone(test, 1), *stranger = map_lone(test, 1);
-	struct anon_vma *lone = vma->anon_vma, *stranger_lone = stranger->anon_vma;
-	struct vm_area_struct *child_vma, *grandchild_vma, *dup;
-	struct anon_vma *anon_vma, *child_lone, *child_anon_vma, *grandchild_lone;
-	struct mm_struct *child, *grandchild;
-	struct folio *folio;
-
-	/* Nothing shared: what it owns is the oldest that there is. */
-	KUNIT_EXPECT_PTR_EQ(test, lone_oldest_anon_vma(lone), lone);
-	KUNIT_EXPECT_TRUE(test, related(vma, lone));
-	KUNIT_EXPECT_FALSE(test, related(vma, stranger_lone));
-
-	/* A copy of a group's VMA has the name before it is linked. */
-	mmap_read_lock(vma->vm_mm);
-	dup = vm_area_dup(vma);
-	mmap_read_unlock(vma->vm_mm);
-	KUNIT_ASSERT_NOT_NULL(test, dup);
-	KUNIT_EXPECT_TRUE(test, related(dup, lone));
-	dup->anon_vma = NULL;
-	vm_area_free(dup);
-
-	child = fork_mm(test, current->mm);
-	child_vma = vma_at(child, vma->vm_start);
-	child_lone = child_vma->anon_vma;
-	anon_vma = vma->anon_vma;
-	KUNIT_ASSERT_TRUE(test, lone_is_child(child_lone));
-	KUNIT_EXPECT_PTR_EQ(test, lone_oldest_anon_vma(child_lone), anon_vma);
-
-	grandchild = fork_mm(test, child);
-	grandchild_vma = vma_at(grandchild, vma->vm_start);
-	grandchild_lone = grandchild_vma->anon_vma;
-	child_anon_vma = child_vma->anon_vma;
-	KUNIT_ASSERT_TRUE(test, lone_is_child(grandchild_lone));
-	KUNIT_ASSERT_FALSE(test, anon_vma_is_lone(child_anon_vma));
-	KUNIT_EXPECT_PTR_EQ(test, child_anon_vma->root, anon_vma);
-	KUNIT_EXPECT_PTR_EQ(test, child_anon_vma->parent, anon_vma);
-	/* The first on its chain is the parent's; the oldest is the root. */
-	KUNIT_EXPECT_PTR_EQ(test, list_first_entry(&grandchild_vma->anon_vma_chain,
-						   struct anon_vma_chain, same_vma)->anon_vma,
-			    child_anon_vma);
-	KUNIT_EXPECT_PTR_EQ(test, lone_oldest_anon_vma(grandchild_lone), anon_vma);
-
-	/* What it swaps in may be all of theirs. */
-	folio = folio_alloc(GFP_KERNEL, 0);
-	KUNIT_ASSERT_NOT_NULL(test, folio);
-	folio_lock(folio);
-	mmap_read_lock(grandchild);
-	folio_add_new_anon_rmap(folio, grandchild_vma, vma->vm_start, RMAP_NONE);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), anon_vma);
-	folio_remove_rmap_pte(folio, &folio->page, grandchild_vma);
-	mmap_read_unlock(grandchild);
-	folio_unlock(folio);
-	folio_put(folio);
-
-	/* Everything that a folio which it maps may name, */
-	KUNIT_EXPECT_TRUE(test, related(vma, lone));
-	KUNIT_EXPECT_TRUE(test, related(vma, anon_vma));
-	KUNIT_EXPECT_TRUE(test, related(child_vma, lone));
-	KUNIT_EXPECT_TRUE(test, related(child_vma, anon_vma));
-	KUNIT_EXPECT_TRUE(test, related(child_vma, child_lone));
-	KUNIT_EXPECT_TRUE(test, related(child_vma, child_anon_vma));
-	KUNIT_EXPECT_TRUE(test, related(grandchild_vma, lone));
-	KUNIT_EXPECT_TRUE(test, related(grandchild_vma, anon_vma));
-	KUNIT_EXPECT_TRUE(test, related(grandchild_vma, child_lone));
-	KUNIT_EXPECT_TRUE(test, related(grandchild_vma, child_anon_vma));
-	KUNIT_EXPECT_TRUE(test, related(grandchild_vma, grandchild_lone));
-	/* and nothing of a descendant, */
-	KUNIT_EXPECT_FALSE(test, related(vma, child_lone));
-	KUNIT_EXPECT_FALSE(test, related(vma, grandchild_lone));
-	KUNIT_EXPECT_FALSE(test, related(child_vma, grandchild_lone));
-	/* or of strangers. */
-	KUNIT_EXPECT_FALSE(test, related(vma, stranger_lone));
-	KUNIT_EXPECT_FALSE(test, related(vma, stranger->anon_vma));
-	KUNIT_EXPECT_FALSE(test, related(stranger, lone));
-	KUNIT_EXPECT_FALSE(test, related(stranger, grandchild_lone));
-	KUNIT_EXPECT_FALSE(test, related(grandchild_vma, stranger_lone));
-	KUNIT_EXPECT_FALSE(test, related(grandchild_vma, stranger->anon_vma));
-	expect_sound(test, current->mm);
-	expect_sound(test, child);
-	expect_sound(test, grandchild);
-}
-
-/* --- folios -------------------------------------------------------------------- */
-
-/* Strangers that share it have it for a moment only. */
+/* Walks of others that share it have it for a moment only. */
 static bool rwsem_is_free(struct rw_semaphore *rwsem)
 {
 	int i;
 
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < 20; i++) {
 		if (down_write_trylock(rwsem)) {
 			up_write(rwsem);
 			return true;
@@ -764,324 +265,855 @@ static bool rwsem_is_free(struct rw_semaphore *rwsem)
 	return false;
 }
 
-static void folio_lock_states(struct kunit *test)
+/* What a walk of @folio has locked, or one by who holds what it names. */
+static struct anon_vma *find(struct kunit *test, struct folio *folio, bool held)
 {
-	struct vm_area_struct *vma = map_lone(test, 1);
-	struct anon_vma *lone = vma->anon_vma, *anon_vma;
-	struct rw_semaphore *rwsem = lone_rwsem(lone);
-	struct rmap_walk_control rwc = { .try_lock = true };
-	struct folio *folio = touch(test, current->mm, vma->vm_start);
+	struct rmap_walk_control rwc = { .held = held };
+	struct anon_vma *anon_vma;
 
-	/* Lone: the bucket, for reading, */
 	folio_lock(folio);
-	anon_vma = folio_lock_lone(folio, false);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
-	KUNIT_EXPECT_FALSE(test, down_write_trylock(rwsem));
-	if (anon_vma)
-		up_read(rwsem);
-	anon_vma = folio_lock_anon_vma_read(folio, NULL);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
-	KUNIT_EXPECT_FALSE(test, down_write_trylock(rwsem));
-	if (anon_vma)
+	anon_vma = folio_lock_anon_vma_read(folio, &rwc);
+	if (anon_vma) {
+		KUNIT_EXPECT_FALSE(test, down_write_trylock(anon_vma_rwsem(anon_vma)));
 		anon_vma_unlock_read(anon_vma);
-
-	/* and for writing, */
-	anon_vma = folio_lock_anon_vma_write(folio);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
-	KUNIT_EXPECT_FALSE(test, down_read_trylock(rwsem));
-	if (anon_vma)
-		folio_unlock_anon_vma_write(anon_vma);
-	KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
-
-	/* or not at all if somebody has it. */
-	down_write(rwsem);
-	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, &rwc));
-	KUNIT_EXPECT_TRUE(test, rwc.contended);
-	up_write(rwsem);
-	folio_unlock(folio);
-
-	/* Upgraded: the anon_vma, and not the bucket. */
-	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
-	folio_lock(folio);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, true));
-	anon_vma = folio_lock_anon_vma_read(folio, NULL);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, vma->anon_vma);
-	KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
-	if (anon_vma)
-		anon_vma_unlock_read(anon_vma);
-	anon_vma = folio_lock_anon_vma_write(folio);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, vma->anon_vma);
-	if (anon_vma)
-		folio_unlock_anon_vma_write(anon_vma);
-	KUNIT_EXPECT_EQ(test, atomic_read(&vma->anon_vma->refcount), 1);
-	folio_unlock(folio);
-
-	/* Unmapped: nothing. */
-	KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
-	folio_lock(folio);
-	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, NULL));
-	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_write(folio));
-	KUNIT_EXPECT_NULL(test, folio_get_anon_vma(folio));
-	folio_unlock(folio);
-	folio_put(folio);
-
-	/* The same of one that was never upgraded. */
-	vma = map_lone(test, 1);
-	rwsem = lone_rwsem(vma->anon_vma);
-	folio = touch(test, current->mm, vma->vm_start);
-	KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
-	folio_lock(folio);
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, false));
-	KUNIT_EXPECT_NULL(test, folio_lock_lone(folio, true));
-	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, NULL));
-	KUNIT_EXPECT_NULL(test, folio_get_anon_vma(folio));
-	KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
-	folio_unlock(folio);
-	folio_put(folio);
-}
-
-static struct anon_vma *pin_folio(struct kunit *test, struct folio *folio)
-{
-	struct anon_vma *pin;
-
-	folio_lock(folio);
-	pin = folio_get_anon_vma(folio);
-	folio_unlock(folio);
-	KUNIT_ASSERT_NOT_NULL(test, pin);
-	KUNIT_EXPECT_PTR_EQ(test, lone_vma(pin), lone_vma(folio_anon_vma(folio)));
-	/* A pin is not the lock. */
-	KUNIT_EXPECT_TRUE(test, rwsem_is_free(lone_rwsem(pin)));
-	return pin;
-}
-
-struct holder {
-	struct work_struct work;
-	struct rw_semaphore *rwsem;
-	struct completion held;
-	bool done;
-};
-
-static void hold_for_a_while(struct work_struct *work)
-{
-	struct holder *holder = container_of(work, struct holder, work);
-
-	down_write(holder->rwsem);
-	complete(&holder->held);
-	msleep(100);
-	WRITE_ONCE(holder->done, true);
-	up_write(holder->rwsem);
-}
-
-static void start_holder(struct holder *holder)
-{
-	holder->done = false;
-	reinit_completion(&holder->held);
-	schedule_work(&holder->work);
-	wait_for_completion(&holder->held);
-}
-
-/* Who may sleep waits for the bucket, and then has what it came for. */
-static void lock_waits(struct kunit *test)
-{
-	struct vm_area_struct *vma = map_lone(test, 1);
-	struct anon_vma *lone = vma->anon_vma, *anon_vma;
-	struct folio *folio = touch(test, current->mm, vma->vm_start);
-	struct holder holder = { .rwsem = lone_rwsem(lone) };
-
-	INIT_WORK_ONSTACK(&holder.work, hold_for_a_while);
-	init_completion(&holder.held);
-	folio_lock(folio);
-
-	start_holder(&holder);
-	anon_vma = folio_get_anon_vma(folio);
-	KUNIT_EXPECT_PTR_EQ(test, lone_vma(anon_vma), vma);
-	flush_work(&holder.work);
-	KUNIT_EXPECT_TRUE(test, rwsem_is_free(holder.rwsem));
-	if (anon_vma)
-		put_anon_vma(anon_vma);
-
-	start_holder(&holder);
-	anon_vma = folio_lock_anon_vma_read(folio, NULL);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
-	flush_work(&holder.work);
-	KUNIT_EXPECT_FALSE(test, down_write_trylock(holder.rwsem));
-	if (anon_vma)
-		anon_vma_unlock_read(anon_vma);
-
-	start_holder(&holder);
-	anon_vma = folio_lock_anon_vma_write(folio);
-	KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
-	flush_work(&holder.work);
-	KUNIT_EXPECT_FALSE(test, down_read_trylock(holder.rwsem));
-	if (anon_vma)
-		folio_unlock_anon_vma_write(anon_vma);
-
-	folio_unlock(folio);
-	folio_put(folio);
-	destroy_work_on_stack(&holder.work);
-}
-
-/* Page tables are moved under the lock of what the VMA has, lone or upgraded. */
-static void move_locks(struct kunit *test)
-{
-	struct vm_area_struct *vma = map_lone(test, 1), *copy;
-	struct holder holder = { .rwsem = lone_rwsem(vma->anon_vma) };
-	unsigned long to = vma->vm_start + SZ_512K;
-	struct mm_struct *mm = current->mm;
-	int i;
-
-	INIT_WORK_ONSTACK(&holder.work, hold_for_a_while);
-	init_completion(&holder.held);
-	mmap_write_lock(mm);
-	vma_start_write(vma);
-	for (i = 0; i < 2; i++) {
-		bool locks;
-
-		copy = copy_pages(&vma, to, 0, 1, &locks);
-		if (!copy)
-			break;
-
-		PAGETABLE_MOVE(pmc, vma, copy, vma->vm_start, to, PAGE_SIZE);
-		pmc.need_rmap_locks = true;
-		start_holder(&holder);
-		KUNIT_EXPECT_EQ(test, move_page_tables(&pmc), PAGE_SIZE);
-		KUNIT_EXPECT_TRUE(test, READ_ONCE(holder.done));
-		flush_work(&holder.work);
-
-		/* On to another place. */
-		vma = copy;
-		to += SZ_512K;
-		if (anon_vma_upgrade(vma, ANON_VMA_FOR_OTHER))
-			break;
-		holder.rwsem = &vma->anon_vma->root->rwsem;
 	}
-	mmap_write_unlock(mm);
-	KUNIT_EXPECT_EQ(test, i, 2);
-	expect_sound(test, mm);
-	destroy_work_on_stack(&holder.work);
-}
-
-/* What is found to restore a folio's mappings through, unlocked again. */
-static struct anon_vma *found_by_pin(struct anon_vma *lone)
-{
-	struct anon_vma *anon_vma = lone_lock_pinned(lone);
-
-	if (anon_vma)
-		anon_vma_unlock_read(anon_vma);
+	folio_unlock(folio);
 	return anon_vma;
 }
 
-static void pin_lone(struct kunit *test)
+static void expect_not_found(struct kunit *test, struct folio *folio)
 {
-	struct vm_area_struct *vma = map_lone(test, 1);
-	struct anon_vma *lone = vma->anon_vma, *pin, *second;
-	struct folio *folio = touch(test, current->mm, vma->vm_start);
-
-	pin = pin_folio(test, folio);
-	second = pin_folio(test, folio);
-	KUNIT_EXPECT_PTR_EQ(test, found_by_pin(lone), lone);
-	lone_unpin(second);
-	KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
-	/* The pin keeps the struct, which says that nothing is left. */
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(vma->anon_vma), ANON_VMA_DEAD);
-	KUNIT_EXPECT_NULL(test, found_by_pin(lone));
-	put_anon_vma(pin);
-	folio_put(folio);
+	KUNIT_EXPECT_NULL(test, find(test, folio, false));
+	folio_lock(folio);
+	KUNIT_EXPECT_NULL(test, folio_get_anon_vma(folio));
+	folio_unlock(folio);
 }
 
-static void pin_upgraded(struct kunit *test)
+/* @folio names @named. A walk locks what that stands for, and comes to @want alone. */
+static void expect_walk(struct kunit *test, struct folio *folio,
+			const struct anon_vma *named, const struct anon_vma *now,
+			const struct vm_area_struct *want)
 {
-	struct vm_area_struct *vma = map_lone(test, 1);
-	struct anon_vma *lone = vma->anon_vma, *pin;
+	const pgoff_t pgoff = folio_pgoff(folio);
+	struct vm_area_struct *vma, *found = NULL;
+	struct anon_vma_chain *avc;
+	struct anon_vma *anon_vma;
+	int nr = 0;
+
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), named);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(folio_anon_vma(folio)), now);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, folio, false), now);
+	folio_lock(folio);
+	anon_vma = folio_lock_anon_vma_read(folio, NULL);
+	if (anon_vma) {
+		anon_vma_for_each_vma(vma, avc, anon_vma, pgoff, pgoff) {
+			found = vma;
+			nr++;
+		}
+		anon_vma_unlock_read(anon_vma);
+	}
+	folio_unlock(folio);
+	KUNIT_EXPECT_PTR_EQ(test, found, want);
+	KUNIT_EXPECT_EQ(test, nr, 1);
+}
+
+static struct anon_vma *hold(struct kunit *test, struct folio *folio)
+{
+	struct anon_vma *held;
+
+	folio_lock(folio);
+	held = folio_get_anon_vma(folio);
+	folio_unlock(folio);
+	KUNIT_ASSERT_NOT_NULL(test, held);
+	KUNIT_EXPECT_TRUE(test, anon_vma_is_lazy(held));
+	KUNIT_EXPECT_PTR_EQ(test, lazy_vma(held), lazy_vma(folio_anon_vma(folio)));
+	KUNIT_EXPECT_TRUE(test, mm_flags_test(MMF_LAZY_HELD, lazy_vma(held)->vm_mm));
+	return held;
+}
+
+/* --- others, who wait ------------------------------------------------------- */
+
+struct other {
+	struct work_struct work;
+	void (*act)(struct other *other);
+	struct kunit *test;
+	struct vm_area_struct *vma, *to;
+	struct folio *folio;
+	struct anon_vma *found;
+	struct rw_semaphore *rwsem;
+	bool stop, done;
+};
+
+static void act_prepare(struct other *other)
+{
+	KUNIT_EXPECT_EQ(other->test, prepare(other->vma), 0);
+}
+
+static void act_upgrade(struct other *other)
+{
+	KUNIT_EXPECT_EQ(other->test, upgrade(other->vma), 0);
+}
+
+static void act_unlink(struct other *other)
+{
+	unlink_vma(other->vma);
+}
+
+static void act_lock(struct other *other)
+{
+	anon_vma_lock_write(other->vma->anon_vma);
+	anon_vma_unlock_write(other->vma->anon_vma);
+}
+
+static void act_find(struct other *other)
+{
+	other->found = find(other->test, other->folio, false);
+}
+
+static void act_move(struct other *other)
+{
+	struct vm_area_struct *vma = other->vma, *to = other->to;
+
+	PAGETABLE_MOVE(pmc, vma, to, vma->vm_start, to->vm_start, PAGE_SIZE);
+	pmc.need_rmap_locks = true;
+	mmap_write_lock(vma->vm_mm);
+	vma_start_write(vma);
+	vma_start_write(to);
+	KUNIT_EXPECT_EQ(other->test, move_page_tables(&pmc), PAGE_SIZE);
+	mmap_write_unlock(vma->vm_mm);
+}
+
+/* Until it is to stop. Then its rwsem may be freed at any moment. */
+static void act_have_lock(struct other *other)
+{
+	down_write(other->rwsem);
+	while (!READ_ONCE(other->stop))
+		msleep(20);
+	guard(rcu)();
+	up_write(other->rwsem);
+}
+
+static void other_acts(struct work_struct *work)
+{
+	struct other *other = container_of(work, struct other, work);
+
+	other->act(other);
+	WRITE_ONCE(other->done, true);
+}
+
+/* Until finish() the test must not end. */
+static void start(struct other *other)
+{
+	other->done = false;
+	INIT_WORK_ONSTACK(&other->work, other_acts);
+	schedule_work(&other->work);
+}
+
+static void finish(struct other *other)
+{
+	flush_work(&other->work);
+	destroy_work_on_stack(&other->work);
+}
+
+/* It waits for @rwsem, which the test has, and is behind whoever does already. */
+static void start_waiting(struct other *other, struct rw_semaphore *rwsem)
+{
+	int i;
+
+	start(other);
+	for (i = 0; i < 100 && !rwsem_is_contended(rwsem); i++)
+		msleep(20);
+	msleep(100);
+	KUNIT_EXPECT_TRUE(other->test, rwsem_is_contended(rwsem));
+	KUNIT_EXPECT_FALSE(other->test, READ_ONCE(other->done));
+}
+
+/* --- bits ------------------------------------------------------------------- */
+
+/* One bit each, and those that folios have are not in use there. */
+static_assert((ANON_VMA_UNLINKED ^ ANON_VMA_FREE_DEFERRED ^ ANON_VMA_LAZY ^
+	       LAZY_HOLD_IDX ^ LAZY_CHILD) == LAZY_BITS);
+static_assert(!((ANON_VMA_LAZY | LAZY_CHILD) & FOLIO_MAPPING_FLAGS));
+
+/* The caches leave room for them, all over a few slabs. */
+static void bits_fit_structs(struct kunit *test)
+{
+	struct vm_area_struct *vmas[64], *vma;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(vmas); i++) {
+		vma = map_lazy(test, 1);
+		KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+		KUNIT_EXPECT_FALSE(test, anon_vma_is_lazy(vma->anon_vma));
+		KUNIT_EXPECT_FALSE(test, anon_vma_is_unlinked(vma->anon_vma));
+		vmas[i] = vm_area_alloc(NULL);
+		KUNIT_EXPECT_NOT_NULL(test, vmas[i]);
+		KUNIT_EXPECT_EQ(test, (unsigned long)vmas[i] & LAZY_BITS, 0);
+	}
+	while (i--) {
+		if (vmas[i])
+			vm_area_free(vmas[i]);
+	}
+	KUNIT_EXPECT_TRUE(test, anon_vma_is_lazy(ANON_VMA_DEAD));
+	KUNIT_EXPECT_TRUE(test, anon_vma_is_unlinked(ANON_VMA_DEAD));
+	KUNIT_EXPECT_FALSE(test, anon_vma_is_group(ANON_VMA_DEAD));
+	KUNIT_EXPECT_NULL(test, lazy_vma(ANON_VMA_DEAD));
+}
+
+/* --- states ----------------------------------------------------------------- */
+
+static void state_lazy(struct kunit *test)
+{
+	unsigned long addr = map_area(test, 2);
+	struct vm_area_struct *vma = vma_at(current->mm, addr);
+	struct anon_vma *lazy = identity(vma);
+	int i;
+
+	KUNIT_EXPECT_NULL(test, vma->anon_vma);
+	KUNIT_EXPECT_FALSE(test, vma_is_head(vma, vma->anon_vma));
+	for (i = 0; i < 2; i++) {
+		struct folio *folio = touch(test, current->mm, addr + i * PAGE_SIZE);
+
+		expect_group(test, vma, lazy, 1);
+		KUNIT_EXPECT_TRUE(test, vma_is_head(vma, vma->anon_vma));
+		KUNIT_EXPECT_NULL(test, lazy_root(lazy));
+		expect_walk(test, folio, lazy, lazy, vma);
+		folio_put(folio);
+		expect_sound(test, current->mm);
+	}
+
+	/* Unfaulted again, which once more does not change, and lazy once more. */
+	unmap_pages(vma);
+	for (i = 0; i < 2; i++) {
+		unlink_vma(vma);
+		KUNIT_EXPECT_NULL(test, vma->anon_vma);
+		expect_sound(test, current->mm);
+	}
+	folio_put(touch(test, current->mm, addr));
+	expect_group(test, vma, lazy, 1);
+	expect_sound(test, current->mm);
+}
+
+/* If a part is unmapped, what is left is what folios name, and alone as before. */
+static void state_cut(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 4);
+	const unsigned long addr = vma->vm_start;
+
+	KUNIT_ASSERT_EQ(test, vm_munmap(addr + 3 * PAGE_SIZE, PAGE_SIZE), 0);
+	KUNIT_ASSERT_EQ(test, vm_munmap(addr, PAGE_SIZE), 0);
+	KUNIT_ASSERT_PTR_EQ(test, vma_at(current->mm, addr + PAGE_SIZE), vma);
+	KUNIT_EXPECT_EQ(test, vma_pages(vma), 2);
+	expect_group(test, vma, identity(vma), 1);
+	expect_sound(test, current->mm);
+}
+
+static void state_group(struct kunit *test)
+{
+	unsigned long addr = map_group(test, 3);
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma = vma_at(mm, addr);
+	const pgoff_t end = vma_start_anon_pgoff(vma) + 3;
+	struct anon_vma *lazy = vma->anon_vma;
+	int i, nr = 0;
+
+	for (i = 0; i < 3; i++) {
+		struct folio *folio = touch(test, mm, addr + i * PAGE_SIZE);
+
+		vma = vma_at(mm, addr + i * PAGE_SIZE);
+		expect_group(test, vma, lazy, 3);
+		KUNIT_EXPECT_EQ(test, vma_is_head(vma, vma->anon_vma), vma == lazy_vma(lazy));
+		expect_walk(test, folio, lazy, lazy, vma);
+		folio_put(folio);
+	}
+	/* A walk of all of them finds each, and the head before those that joined. */
+	vma = NULL;
+	while ((vma = lazy_next_vma(lazy, vma, 0, ULONG_MAX)))
+		KUNIT_EXPECT_EQ(test, nr++ == 0, vma == lazy_vma(lazy));
+	KUNIT_EXPECT_EQ(test, nr, 3);
+	KUNIT_EXPECT_NULL(test, lazy_next_vma(lazy, NULL, end, end));
+	expect_sound(test, mm);
+
+	/* Merged again it is the same, whoever of them is left. */
+	KUNIT_ASSERT_EQ(test, do_madvise(mm, addr, 3 * PAGE_SIZE, MADV_DODUMP), 0);
+	vma = vma_at(mm, addr);
+	KUNIT_EXPECT_EQ(test, vma_pages(vma), 3);
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lazy);
+	expect_sound(test, mm);
+}
+
+/* A group outlives its head, whose struct stays until the last one goes. */
+static void state_group_deferred(struct kunit *test)
+{
+	unsigned long addr = map_group(test, 3);
+	struct mm_struct *mm = current->mm;
+	struct anon_vma *lazy = vma_at(mm, addr)->anon_vma;
+	struct vm_area_struct *head = lazy_vma(lazy);
+	struct vm_area_struct *other = first_member(head), *last = last_member(head);
+	struct folio *folio = touch(test, mm, other->vm_start);
+
+	KUNIT_ASSERT_EQ(test, vm_munmap(head->vm_start, PAGE_SIZE), 0);
+	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(head->anon_vma), deferred(lazy));
+	expect_group(test, other, lazy, 3);
+	expect_sound(test, mm);
+	/* A walk goes on through it, and does not return it. */
+	expect_walk(test, folio, lazy, lazy, other);
+	folio_put(folio);
+	KUNIT_EXPECT_PTR_EQ(test, lazy_next_vma(lazy, NULL, 0, ULONG_MAX), other);
+	KUNIT_ASSERT_EQ(test, vm_munmap(other->vm_start, PAGE_SIZE), 0);
+	expect_group(test, last, lazy, 2);
+
+	/* Upgraded now, the one that is left is not the head of the anon_vma. */
+	folio = touch(test, mm, last->vm_start);
+	KUNIT_ASSERT_EQ(test, upgrade(last), 0);
+	KUNIT_EXPECT_PTR_EQ(test, last->anon_vma->head, head);
+	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(head->anon_vma), deferred(last->anon_vma));
+	expect_walk(test, folio, lazy, last->anon_vma, last);
+	folio_put(folio);
+	expect_upgraded(test, mm, last->vm_start, 1, last->anon_vma);
+}
+
+static void state_upgraded(struct kunit *test)
+{
+	unsigned long addr = map_group(test, 3);
+	struct mm_struct *mm = current->mm;
+	struct anon_vma *lazy = vma_at(mm, addr)->anon_vma, *anon_vma;
+	struct vm_area_struct *head = lazy_vma(lazy);
+	struct folio *folio = touch(test, mm, addr);
+
+	KUNIT_EXPECT_EQ(test, upgrade(first_member(head)), 0);
+	anon_vma = head->anon_vma;
+	KUNIT_EXPECT_EQ(test, upgrade(head), 0);
+	expect_upgraded(test, mm, addr, 3, anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma->head, head);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma->root, anon_vma);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
+	KUNIT_EXPECT_TRUE(test, list_is_singular(&head->anon_vma_chain));
+
+	/* The folio names the head, which leads to it. Device memory is let to name it. */
+	expect_walk(test, folio, lazy, anon_vma, vma_at(mm, addr));
+	folio_lock(folio);
+	folio_settle_anon_vma(folio);
+	folio_unlock(folio);
+	expect_walk(test, folio, anon_vma, anon_vma, vma_at(mm, addr));
+	folio_put(folio);
+	expect_sound(test, mm);
+}
+
+/* The head of an anon_vma is unmapped by the parent, and the child lives on. */
+static void state_deferred(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 2), *child_vma;
+	struct anon_vma *lazy = vma->anon_vma, *anon_vma;
 	unsigned long addr = vma->vm_start;
 	struct folio *folio = touch(test, current->mm, addr);
-	struct anon_vma *anon_vma;
-	struct mm_struct *child;
+	struct mm_struct *child = fork_mm(test, current->mm);
 
-	pin = pin_folio(test, folio);
-	child = fork_mm(test, current->mm);
+	child_vma = vma_at(child, addr);
 	anon_vma = vma->anon_vma;
-	KUNIT_ASSERT_FALSE(test, anon_vma_is_lone(anon_vma));
-	KUNIT_EXPECT_PTR_EQ(test, found_by_pin(lone), anon_vma);
-	KUNIT_EXPECT_EQ(test, atomic_read(&anon_vma->refcount), 1);
-	/* The founder goes, and the child is to be found all the same. */
-	KUNIT_ASSERT_EQ(test, vm_munmap(addr, PAGE_SIZE), 0);
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(vma->anon_vma),
-			    (void *)anon_vma + (ANON_VMA_UNLINKED | ANON_VMA_RETIRED));
-	KUNIT_EXPECT_PTR_EQ(test, found_by_pin(lone), anon_vma);
-	/* Then the child goes, and with it the anon_vma. */
-	kunit_release_action(test, put_mm, child);
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(vma->anon_vma), ANON_VMA_DEAD);
-	KUNIT_EXPECT_NULL(test, found_by_pin(lone));
-	lone_unpin(pin);
-	folio_put(folio);
-}
+	expect_upgraded(test, current->mm, addr, 1, anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma->head, vma);
+	KUNIT_EXPECT_PTR_EQ(test, child_vma->anon_vma, child_identity(child_vma));
+	KUNIT_EXPECT_TRUE(test, list_is_singular(&child_vma->anon_vma_chain));
+	KUNIT_EXPECT_TRUE(test, vma_is_head(child_vma, child_vma->anon_vma));
+	expect_sound(test, child);
 
-static void pin_group(struct kunit *test)
-{
-	unsigned long addr = map_group(test, 2);
-	struct anon_vma *lone = vma_at(current->mm, addr)->anon_vma, *pin;
-	struct vm_area_struct *founder = lone_vma(lone);
-	unsigned long gone = founder->vm_start;
-	struct folio *folio;
-
-	folio = touch(test, current->mm, gone == addr ? addr + PAGE_SIZE : addr);
-	pin = pin_folio(test, folio);
-	KUNIT_ASSERT_EQ(test, vm_munmap(gone, PAGE_SIZE), 0);
-	KUNIT_EXPECT_PTR_EQ(test, found_by_pin(lone), lone);
 	KUNIT_ASSERT_EQ(test, vm_munmap(addr, 2 * PAGE_SIZE), 0);
-	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(founder->anon_vma), ANON_VMA_DEAD);
-	KUNIT_EXPECT_NULL(test, found_by_pin(lone));
-	lone_unpin(pin);
+	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(vma->anon_vma), deferred(anon_vma));
+	expect_sound(test, child);
+
+	/* What the child still maps names it, and leads to the child. */
+	expect_walk(test, folio, lazy, anon_vma, child_vma);
+	folio_put(folio);
+	/* Its own pages name the child. */
+	folio = touch(test, child, addr + PAGE_SIZE);
+	expect_walk(test, folio, child_vma->anon_vma, child_vma->anon_vma, child_vma);
+	folio_put(folio);
+	expect_sound(test, child);
+}
+
+/* --- refusals --------------------------------------------------------------- */
+
+static void join_group(struct kunit *test)
+{
+	struct vm_area_struct *vmas[4];
+	struct anon_vma *lazy, *second;
+	int i;
+
+	map_neighbours(test, vmas, 4);
+	lazy = identity(vmas[0]);
+	second = identity(vmas[3]);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[0]), 0);
+	expect_group(test, vmas[0], lazy, 1);
+	/* This one is welcome, */
+	KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
+	expect_group(test, vmas[1], lazy, 2);
+	/* and this one has no neighbour to join, but the next one has two. */
+	KUNIT_ASSERT_EQ(test, prepare(vmas[3]), 0);
+	expect_group(test, vmas[3], second, 1);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[2]), 0);
+	expect_group(test, vmas[2], second, 2);
+
+	/* As if each had two faults: they are in a group already. */
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, prepare(vmas[i]), 0);
+	for (i = 0; i < 4; i++)
+		expect_group(test, vmas[i], i < 2 ? lazy : second, 2);
+	expect_sound(test, current->mm);
+}
+
+/* What mremap() does before it moves @vma's page elsewhere. */
+static struct vm_area_struct *move_copy(struct kunit *test, struct vm_area_struct *vma)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct vm_area_struct *copy;
+	bool locks;
+
+	mmap_write_lock(mm);
+	vma_start_write(vma);
+	copy = copy_vma(&vma, new_addr(test), PAGE_SIZE, vma->vm_pgoff,
+			vma_start_anon_pgoff(vma), &locks, false);
+	if (copy) {
+		vm_stat_account(mm, copy->vm_flags, 1);
+		vm_acct_memory(1);
+	}
+	mmap_write_unlock(mm);
+	KUNIT_ASSERT_NOT_NULL(test, copy);
+	return copy;
+}
+
+/* Too many at a fault, and too many as a part is moved. */
+static void join_full(struct kunit *test)
+{
+	struct vm_area_struct *vmas[LAZY_GROUP_MAX + 1], *vma, *copy;
+	int i;
+
+	map_neighbours(test, vmas, ARRAY_SIZE(vmas));
+	for (i = 0; i < LAZY_GROUP_MAX; i++)
+		KUNIT_ASSERT_EQ(test, prepare(vmas[i]), 0);
+	expect_group(test, vmas[i - 1], identity(vmas[0]), LAZY_GROUP_MAX);
+	expect_sound(test, current->mm);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[i]), 0);
+	expect_upgraded(test, current->mm, vmas[0]->vm_start, LAZY_GROUP_MAX + 1,
+			vmas[0]->anon_vma);
+
+	vma = vma_at(current->mm, map_group(test, LAZY_GROUP_MAX));
+	expect_group(test, vma, vma->anon_vma, LAZY_GROUP_MAX);
+	copy = move_copy(test, vma);
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vma->anon_vma));
+	KUNIT_EXPECT_PTR_EQ(test, copy->anon_vma, vma->anon_vma);
+	KUNIT_EXPECT_EQ(test, vma->anon_vma->num_active_vmas, LAZY_GROUP_MAX + 1);
+	expect_sound(test, current->mm);
+}
+
+/* A forked child has no group: not for a neighbour, and not for a part of it. */
+static void join_child(struct kunit *test)
+{
+	unsigned long addr = map_lazy(test, 2)->vm_start;
+	struct vm_area_struct *vmas[2], *vma;
+	struct mm_struct *child;
+	int i;
+
+	map_neighbours(test, vmas, 2);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[0]), 0);
+	child = fork_mm(test, current->mm);
+	for (i = 0; i < 2; i++)
+		vmas[i] = vma_at(child, vmas[i]->vm_start);
+	KUNIT_EXPECT_PTR_EQ(test, vmas[0]->anon_vma, child_identity(vmas[0]));
+	KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
+	KUNIT_EXPECT_PTR_EQ(test, vmas[1]->anon_vma, identity(vmas[1]));
+
+	vma = vma_at(child, addr);
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, child_identity(vma));
+	KUNIT_ASSERT_EQ(test, do_madvise(child, addr, PAGE_SIZE, MADV_DONTDUMP), 0);
+	for (i = 0; i < 2; i++) {
+		vma = vma_at(child, addr + i * PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, vma_pages(vma), 1);
+		KUNIT_EXPECT_EQ(test, list_count_nodes(&vma->anon_vma_chain), 2);
+	}
+	expect_upgraded(test, child, addr, 2, vma->anon_vma);
+}
+
+struct race {
+	const char *desc;
+	void (*act)(struct other *other);
+	bool upgrade_first;
+};
+
+static const struct race races[] = {
+	{ "a VMA joins, upgraded before", act_prepare, true },
+	{ "a VMA joins, upgraded after", act_prepare, false },
+	{ "a VMA goes, upgraded before", act_unlink, true },
+	{ "a VMA goes, upgraded after", act_unlink, false },
+	{ "upgraded twice", act_upgrade, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(race, races, desc);
+
+/* Who has seen a group may find it upgraded, or larger, once it has the lock. */
+static void race_with_upgrade(struct kunit *test)
+{
+	const struct race *p = test->param_value;
+	struct other first = { .test = test }, second = { .test = test };
+	struct vm_area_struct *vmas[2];
+	struct rw_semaphore *rwsem;
+
+	map_neighbours(test, vmas, 2);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[0]), 0);
+	if (p->act != act_prepare)
+		KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
+
+	first.act = p->upgrade_first ? act_upgrade : p->act;
+	first.vma = vmas[!p->upgrade_first];
+	second.act = p->upgrade_first ? p->act : act_upgrade;
+	second.vma = vmas[p->upgrade_first];
+	rwsem = anon_vma_rwsem(vmas[0]->anon_vma);
+	down_read(rwsem);
+	start_waiting(&first, rwsem);
+	start_waiting(&second, rwsem);
+	up_read(rwsem);
+	finish(&first);
+	finish(&second);
+
+	if (p->act == act_unlink) {
+		KUNIT_EXPECT_NULL(test, vmas[1]->anon_vma);
+		KUNIT_EXPECT_TRUE(test, list_empty(&vmas[1]->anon_vma_chain));
+	}
+	expect_upgraded(test, current->mm, vmas[0]->vm_start, p->act == act_unlink ? 1 : 2,
+			vmas[0]->anon_vma);
+}
+
+/* --- families --------------------------------------------------------------- */
+
+static void family(struct kunit *test)
+{
+	/* The parent, its child, that one's child, and a stranger; and what folios name: */
+	struct vm_area_struct *vmas[4] = { map_lazy(test, 1), NULL, NULL, map_lazy(test, 1) };
+	struct anon_vma *named[8] = { vmas[0]->anon_vma, NULL, NULL, vmas[3]->anon_vma };
+	/* each of them while it was lazy, and its anon_vma. Never asked for: -. */
+	static const char * const related[] = {
+		"ynnny-nn", "yynnyynn", "yyynyyyn", "nnnynnny",
+	};
+	const unsigned long addr = vmas[0]->vm_start;
+	struct mm_struct *mm = current->mm;
+	struct folio *folio;
+	int i, j;
+
+	mmap_read_lock(mm);
+	KUNIT_EXPECT_TRUE(test, vma_anon_related(vmas[0], named[0]));
+	KUNIT_EXPECT_FALSE(test, vma_anon_related(vmas[0], named[3]));
+	mmap_read_unlock(mm);
+
+	for (i = 1; i < 3; i++) {
+		mm = fork_mm(test, mm);
+		vmas[i] = vma_at(mm, addr);
+		named[i] = vmas[i]->anon_vma;
+		KUNIT_ASSERT_PTR_EQ(test, named[i], child_identity(vmas[i]));
+		/* Its ancestors', of which the root is the oldest. */
+		KUNIT_EXPECT_EQ(test, list_count_nodes(&vmas[i]->anon_vma_chain), i);
+		KUNIT_EXPECT_PTR_EQ(test, vmas[i - 1]->anon_vma->parent, vmas[0]->anon_vma);
+		KUNIT_EXPECT_PTR_EQ(test, lazy_root(named[i]), vmas[0]->anon_vma);
+	}
+
+	/* What the youngest swaps in may be all of theirs. */
+	folio = folio_alloc(GFP_KERNEL, 0);
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	folio_lock(folio);
+	mmap_read_lock(mm);
+	folio_add_new_anon_rmap(folio, vmas[2], addr, RMAP_NONE);
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), vmas[0]->anon_vma);
+	folio_remove_rmap_pte(folio, &folio->page, vmas[2]);
+	mmap_read_unlock(mm);
+	folio_unlock(folio);
+	folio_put(folio);
+
+	for (i = 0; i < 4; i++)
+		named[4 + i] = vmas[i]->anon_vma;
+	for (i = 0; i < 4; i++) {
+		mmap_read_lock(vmas[i]->vm_mm);
+		for (j = 0; j < 8; j++) {
+			if (related[i][j] != '-')
+				KUNIT_EXPECT_EQ_MSG(test, vma_anon_related(vmas[i], named[j]),
+						    related[i][j] == 'y', "%d, %d", i, j);
+		}
+		mmap_read_unlock(vmas[i]->vm_mm);
+		expect_sound(test, vmas[i]->vm_mm);
+	}
+}
+
+/* --- locks ------------------------------------------------------------------ */
+
+static void walk_states(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 1);
+	struct rw_semaphore *rwsem = lazy_rwsem(current->mm, vma->anon_vma);
+	struct folio *folio = touch(test, current->mm, vma->vm_start);
+	struct rmap_walk_control rwc = { .try_lock = true };
+
+	/* Lazy: the lock of the mm, or none if somebody has it. A hold does without. */
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma_rwsem(vma->anon_vma), rwsem);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, folio, false), vma->anon_vma);
+	down_write(rwsem);
+	folio_lock(folio);
+	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(folio, &rwc));
+	folio_unlock(folio);
+	KUNIT_EXPECT_TRUE(test, rwc.contended);
+	put_anon_vma(hold(test, folio));
+	up_write(rwsem);
+
+	/* Upgraded: that of the anon_vma. */
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	down_write(rwsem);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, folio, false), vma->anon_vma);
+	up_write(rwsem);
+	KUNIT_EXPECT_EQ(test, atomic_read(&vma->anon_vma->refcount), 1);
+	folio_lock(folio);
+	KUNIT_EXPECT_PTR_EQ(test, folio_get_anon_vma(folio), vma->anon_vma);
+	folio_unlock(folio);
+	KUNIT_EXPECT_EQ(test, atomic_read(&vma->anon_vma->refcount), 2);
+	put_anon_vma(vma->anon_vma);
+
+	/* Unmapped: none. */
+	KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
+	expect_not_found(test, folio);
+	folio_put(folio);
+
+	/* The same if it is lazy all the while, and the lock free; and if it is gone. */
+	vma = map_lazy(test, 1);
+	folio = touch(test, current->mm, vma->vm_start);
+	unmap_pages(vma);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(folio_anon_vma(folio)), identity(vma));
+	KUNIT_EXPECT_TRUE(test, rwsem_is_free(lazy_rwsem(current->mm, vma->anon_vma)));
+	expect_not_found(test, folio);
+	KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
+	expect_not_found(test, folio);
 	folio_put(folio);
 }
 
-/* --- who frees a founder --------------------------------------------------- */
+/* Who may sleep waits for the lock, and asks again when it has it. */
+static void walk_waits(struct kunit *test)
+{
+	enum { AS_BEFORE, UPGRADED, UNMAPPED, NR } now;
 
-/* When the struct of the founder was left by vm_area_free(). */
-enum left {
-	LEFT_FIRST,	/* while its group or anon_vma is still there */
-	LEFT_LAST,	/* after that was gone */
+	for (now = AS_BEFORE; now < NR; now++) {
+		struct vm_area_struct *vma = map_lazy(test, 1);
+		struct folio *folio = touch(test, current->mm, vma->vm_start);
+		struct rw_semaphore *rwsem = anon_vma_rwsem(vma->anon_vma);
+		struct other walker = { .test = test, .act = act_find, .folio = folio };
+		struct other first = { .test = test, .vma = vma,
+				       .act = now == UPGRADED ? act_upgrade : act_lock };
+
+		/* Not as the owner, for whom lockdep would forbid the mmap lock. */
+		down_read_non_owner(rwsem);
+		start_waiting(&first, rwsem);
+		start_waiting(&walker, rwsem);
+		if (now == UNMAPPED)
+			unmap_pages(vma);
+		up_read_non_owner(rwsem);
+		finish(&first);
+		finish(&walker);
+		KUNIT_EXPECT_EQ(test, anon_vma_is_lazy(vma->anon_vma), now != UPGRADED);
+		KUNIT_EXPECT_PTR_EQ(test, walker.found, now == UNMAPPED ? NULL : vma->anon_vma);
+		KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
+		folio_put(folio);
+	}
+	expect_sound(test, current->mm);
+}
+
+/*
+ * Who waits for its ancestors does not have a lock of the mm: neither to change a lazy
+ * child, nor to upgrade or unlink it.
+ */
+static void wait_without_lock(struct kunit *test)
+{
+	static void (* const acts[])(struct other *other) = { act_lock, act_upgrade, act_unlink };
+	struct vm_area_struct *vma = map_lazy(test, 1);
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(acts); i++) {
+		struct mm_struct *child = fork_mm(test, current->mm);
+		struct other other = { .test = test, .act = acts[i] };
+		struct rw_semaphore *root, *rwsem;
+
+		other.vma = vma_at(child, vma->vm_start);
+		KUNIT_ASSERT_PTR_EQ(test, other.vma->anon_vma, child_identity(other.vma));
+		root = &lazy_root(other.vma->anon_vma)->rwsem;
+		rwsem = lazy_rwsem(child, other.vma->anon_vma);
+		if (acts[i] == act_unlink)
+			unmap_pages(other.vma);
+
+		down_read(root);
+		start_waiting(&other, root);
+		KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
+		up_read(root);
+		finish(&other);
+		KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
+		if (acts[i] == act_unlink)
+			KUNIT_EXPECT_NULL(test, other.vma->anon_vma);
+		if (acts[i] == act_upgrade)
+			expect_upgraded(test, child, vma->vm_start, 1, other.vma->anon_vma);
+		expect_sound(test, child);
+	}
+	expect_sound(test, current->mm);
+}
+
+/* To change a lazy child or its page tables takes the lock of either kind of walk. */
+static void lock_child(struct kunit *test)
+{
+	unsigned long addr = map_lazy(test, 2)->vm_start;
+	struct folio *shared = touch(test, current->mm, addr + PAGE_SIZE);
+	struct mm_struct *child = fork_mm(test, current->mm);
+	struct vm_area_struct *vma = vma_at(child, addr);
+	struct folio *own = touch(test, child, addr);
+	struct rmap_walk_control rwc = { .try_lock = true };
+
+	KUNIT_ASSERT_PTR_EQ(test, folio_anon_vma(own), child_identity(vma));
+	folio_lock(own);
+	folio_lock(shared);
+	anon_vma_lock_write(vma->anon_vma);
+	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(own, &rwc));
+	KUNIT_EXPECT_NULL(test, folio_lock_anon_vma_read(shared, &rwc));
+	anon_vma_unlock_write(vma->anon_vma);
+	folio_unlock(shared);
+	folio_unlock(own);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, own, false), vma->anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, shared, false), lazy_root(vma->anon_vma));
+	folio_put(shared);
+	folio_put(own);
+}
+
+/* Page tables are moved under the lock of what the VMA has, lazy or upgraded. */
+static void move_locks(struct kunit *test)
+{
+	struct other mover = { .test = test, .act = act_move, .to = map_lazy(test, 1) };
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		struct rw_semaphore *rwsem;
+
+		mover.vma = mover.to;
+		mover.to = move_copy(test, mover.vma);
+		KUNIT_EXPECT_PTR_EQ(test, mover.to->anon_vma, mover.vma->anon_vma);
+		rwsem = anon_vma_rwsem(mover.vma->anon_vma);
+		down_read(rwsem);
+		start_waiting(&mover, rwsem);
+		up_read(rwsem);
+		finish(&mover);
+		expect_sound(test, current->mm);
+		KUNIT_ASSERT_EQ(test, upgrade(mover.to), 0);
+	}
+}
+
+/* @vma is replaced by a mapping of @file: it is unlinked, and still in the mm. */
+static int mmap_all_locks(struct file *file, struct vm_area_struct *vma)
+{
+	struct vm_area_struct *old = vma_lookup(vma->vm_mm, vma->vm_start);
+	struct kunit *test = file->private_data;
+	int err;
+
+	KUNIT_EXPECT_TRUE(test, anon_vma_is_unlinked(old->anon_vma));
+	err = mm_take_all_locks(vma->vm_mm);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (!err)
+		mm_drop_all_locks(vma->vm_mm);
+	return 0;
+}
+
+static const struct file_operations all_locks_fops = {
+	.mmap	= mmap_all_locks,
 };
 
-struct lifetime {
+/* A driver's mmap() may want all locks. What is replaced may be dead, or a head. */
+static void take_all_locks(struct kunit *test)
+{
+	struct vm_area_struct *dead = map_lazy(test, 1), *head;
+	struct folio *folio = touch(test, current->mm, dead->vm_start);
+	unsigned long addr = map_group(test, 3), gone;
+	struct file *file;
+	int i;
+
+	put_anon_vma(hold(test, folio));
+	folio_put(folio);
+	head = lazy_vma(vma_at(current->mm, addr)->anon_vma);
+	gone = head->vm_start;
+	file = anon_inode_getfile("anon_vma_lazy_kunit", &all_locks_fops, test, O_RDWR);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	map_at(test, gone, 1, PROT_READ, MAP_FIXED, file);
+	map_at(test, dead->vm_start, 1, PROT_READ, MAP_FIXED, file);
+	fput(file);
+	for (i = 0; i < 3; i++) {
+		if (addr + i * PAGE_SIZE != gone)
+			KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(identity(head)),
+					    vma_at(current->mm, addr + i * PAGE_SIZE)->anon_vma);
+	}
+	expect_sound(test, current->mm);
+}
+
+/* --- holds ------------------------------------------------------------------ */
+
+/*
+ * It marks the mm, and takes no lock. Who unlinks a VMA then marks that as dead, as its
+ * struct may be held; and nobody unlinks it a second time.
+ */
+static void hold_marks(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 1);
+	struct folio *folio = touch(test, current->mm, vma->vm_start);
+	struct anon_vma *held;
+
+	KUNIT_EXPECT_FALSE(test, mm_flags_test(MMF_LAZY_HELD, current->mm));
+	held = hold(test, folio);
+	KUNIT_EXPECT_TRUE(test, rwsem_is_free(anon_vma_rwsem(vma->anon_vma)));
+	put_anon_vma(hold(test, folio));
+	put_anon_vma(held);
+	folio_put(folio);
+	KUNIT_EXPECT_TRUE(test, mm_flags_test(MMF_LAZY_HELD, current->mm));
+	/* As of a forked child. */
+	KUNIT_EXPECT_FALSE(test, mm_flags_test(MMF_LAZY_HELD, new_mm(test)));
+
+	unmap_pages(vma);
+	unlink_vma(vma);
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, ANON_VMA_DEAD);
+	KUNIT_EXPECT_EQ(test, upgrade(vma), 0);
+	kunit_warning_suppress(test) {
+		unlink_vma(vma);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, ANON_VMA_DEAD);
+	/* As if it was new. */
+	vma->anon_vma = NULL;
+	expect_sound(test, current->mm);
+}
+
+/* --- who frees a head ------------------------------------------------------- */
+
+#define GROUP			BIT(0)	/* it has a group, of one more */
+#define UPGRADE_LINKED		BIT(1)	/* while it is linked */
+#define UPGRADE_UNLINKED	BIT(2)	/* after it was unlinked: it has a group */
+#define UPGRADE_DEFERRED	BIT(3)	/* after it was freed: it has a group */
+#define FREE_FIRST		BIT(4)	/* the VMA, before its group or anon_vma is gone */
+#define HELD			BIT(5)
+
+static const struct lifetime {
 	const char *desc;
-	bool group;		/* it has a group, of one more */
-	bool upgrade_linked;	/* while it is linked */
-	bool upgrade_unlinked;	/* after it was unlinked: it has a group */
-	bool upgrade_retired;	/* after it was left: it has a group */
-	enum left left;
-	bool pinned;
-};
-
-static const struct lifetime lifetimes[] = {
-	{ .desc = "lone", .left = LEFT_LAST },
-	{ .desc = "lone, pinned", .left = LEFT_LAST, .pinned = true },
-	{ .desc = "group, VMA first", .group = true, .left = LEFT_FIRST },
-	{ .desc = "group, VMA first, pinned", .group = true, .left = LEFT_FIRST,
-	  .pinned = true },
-	{ .desc = "group, VMA last", .group = true, .left = LEFT_LAST },
-	{ .desc = "group, VMA last, pinned", .group = true, .left = LEFT_LAST,
-	  .pinned = true },
-	{ .desc = "anon_vma, VMA first", .upgrade_linked = true, .left = LEFT_FIRST },
-	{ .desc = "anon_vma, VMA first, pinned", .upgrade_linked = true,
-	  .left = LEFT_FIRST, .pinned = true },
-	{ .desc = "anon_vma, VMA last", .upgrade_linked = true, .left = LEFT_LAST },
-	{ .desc = "anon_vma, VMA last, pinned", .upgrade_linked = true,
-	  .left = LEFT_LAST, .pinned = true },
-	{ .desc = "upgraded group, VMA first", .group = true, .upgrade_linked = true,
-	  .left = LEFT_FIRST },
-	{ .desc = "upgraded group, VMA last, pinned", .group = true,
-	  .upgrade_linked = true, .left = LEFT_LAST, .pinned = true },
-	{ .desc = "group upgraded once unlinked, VMA first", .group = true,
-	  .upgrade_unlinked = true, .left = LEFT_FIRST },
-	{ .desc = "group upgraded once unlinked, VMA last", .group = true,
-	  .upgrade_unlinked = true, .left = LEFT_LAST },
-	{ .desc = "group upgraded once retired", .group = true,
-	  .upgrade_retired = true, .left = LEFT_FIRST },
-	{ .desc = "group upgraded once retired, pinned", .group = true,
-	  .upgrade_retired = true, .left = LEFT_FIRST, .pinned = true },
+	unsigned int flags;
+} lifetimes[] = {
+	{ "lazy", 0 },
+	{ "lazy, held", HELD },
+	{ "group, VMA first", GROUP | FREE_FIRST },
+	{ "group, VMA first, held", GROUP | FREE_FIRST | HELD },
+	{ "group, VMA last", GROUP },
+	{ "group, VMA last, held", GROUP | HELD },
+	{ "anon_vma, VMA first", UPGRADE_LINKED | FREE_FIRST },
+	{ "anon_vma, VMA first, held", UPGRADE_LINKED | FREE_FIRST | HELD },
+	{ "anon_vma, VMA last", UPGRADE_LINKED },
+	{ "anon_vma, VMA last, held", UPGRADE_LINKED | HELD },
+	{ "upgraded group, VMA first", GROUP | UPGRADE_LINKED | FREE_FIRST },
+	{ "upgraded group, VMA last, held", GROUP | UPGRADE_LINKED | HELD },
+	{ "group upgraded once unlinked, VMA first", GROUP | UPGRADE_UNLINKED | FREE_FIRST },
+	{ "group upgraded once unlinked, VMA last", GROUP | UPGRADE_UNLINKED },
+	{ "group upgraded once deferred", GROUP | UPGRADE_DEFERRED | FREE_FIRST },
+	{ "group upgraded once deferred, held", GROUP | UPGRADE_DEFERRED | FREE_FIRST | HELD },
 };
 
 KUNIT_ARRAY_PARAM_DESC(lifetime, lifetimes, desc);
@@ -1096,27 +1128,44 @@ static unsigned long nr_structs(struct kmem_cache *cache)
 	return info.active_objs;
 }
 
+KUNIT_DEFINE_ACTION_WRAPPER(destroy_cache, kmem_cache_destroy, struct kmem_cache *);
+
+static struct kmem_cache *new_cache(struct kunit *test)
+{
+	struct kmem_cache *cache;
+
+	cache = kmem_cache_create("anon_vma_lazy_kunit", sizeof(struct vm_area_struct), 0,
+				  SLAB_HWCACHE_ALIGN | SLAB_NO_MERGE, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_cache, cache), 0);
+	return cache;
+}
+
 /* A VMA that is in no tree, of a cache in which nobody else has one. */
 static struct vm_area_struct *new_vma(struct kunit *test, struct kmem_cache *cache,
-				      unsigned long addr)
+				      struct mm_struct *mm)
 {
 	struct vm_area_struct *vma = kmem_cache_alloc(cache, GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, vma);
-	vma_init(vma, current->mm);
+	vma_init(vma, mm);
 	vm_flags_init(vma, VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE);
-	vma->vm_start = addr;
-	vma->vm_end = addr + PAGE_SIZE;
-	vma->vm_pgoff = addr >> PAGE_SHIFT;
-	__vma_set_anon_pgoff(vma, addr >> PAGE_SHIFT);
+	vma->vm_start = PAGE_SIZE;
+	vma->vm_end = 2 * PAGE_SIZE;
+	vma->vm_pgoff = 1;
+	__vma_set_anon_pgoff(vma, 1);
 	return vma;
 }
 
-static void unlink_vma(struct vm_area_struct *vma)
+/* Let it be lazy, and map a page. */
+static struct folio *map_folio(struct kunit *test, struct vm_area_struct *vma)
 {
-	mmap_write_lock(vma->vm_mm);
-	unlink_anon_vmas(vma);
-	mmap_write_unlock(vma->vm_mm);
+	struct folio *folio = folio_alloc(GFP_KERNEL, 0);
+
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	vma->anon_vma = identity(vma);
+	folio_add_new_anon_rmap(folio, vma, vma->vm_start, RMAP_EXCLUSIVE);
+	return folio;
 }
 
 /* As vm_area_free() does: is the struct left to others? */
@@ -1128,79 +1177,76 @@ static bool free_vma(struct kmem_cache *cache, struct vm_area_struct *vma)
 	return false;
 }
 
-KUNIT_DEFINE_ACTION_WRAPPER(destroy_cache, kmem_cache_destroy, struct kmem_cache *);
-
-static void founder_lifetime(struct kunit *test)
+static void expect_all_freed(struct kunit *test, struct kmem_cache *cache)
 {
-	const struct lifetime *p = test->param_value;
-	const bool upgraded = p->upgrade_linked || p->upgrade_unlinked || p->upgrade_retired;
-	struct anon_vma *lone, *anon_vma = NULL, *pin = NULL, *was;
-	struct vm_area_struct *vma, *other = NULL;
-	const unsigned long addr = PAGE_SIZE * 16;
-	struct kmem_cache *cache;
-	struct folio *folio;
 	int i;
 
+	for (i = 0; i < 1000 && nr_structs(cache); i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, nr_structs(cache), 0);
+}
+
+static void head_lifetime(struct kunit *test)
+{
+	const unsigned int flags = ((const struct lifetime *)test->param_value)->flags;
+	struct anon_vma *lazy, *now, *held = NULL, *end;
+	const bool free_first = flags & FREE_FIRST;
+	struct vm_area_struct *vma, *other = NULL;
+	struct kmem_cache *cache;
+	struct folio *folio;
+
 	KUNIT_ASSERT_EQ(test, kunit_attach_mm(), 0);
-	cache = kmem_cache_create("anon_vma_lazy_kunit", sizeof(*vma), 0,
-				  SLAB_HWCACHE_ALIGN | SLAB_NO_MERGE, NULL);
-	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_cache, cache), 0);
+	cache = new_cache(test);
 
-	/* Lone, with a page, and a group. */
-	vma = new_vma(test, cache, addr);
-	lone = vma_lone_anon_vma(vma);
-	vma->anon_vma = lone;
-	folio = folio_alloc(GFP_KERNEL, 0);
-	KUNIT_ASSERT_NOT_NULL(test, folio);
-	folio_add_new_anon_rmap(folio, vma, addr, RMAP_EXCLUSIVE);
-	if (p->group) {
-		other = new_vma(test, cache, addr + PAGE_SIZE);
+	/* Lazy, with a page, and a group. */
+	vma = new_vma(test, cache, current->mm);
+	folio = map_folio(test, vma);
+	lazy = vma->anon_vma;
+	now = lazy;
+	if (flags & GROUP) {
+		other = new_vma(test, cache, current->mm);
+		other->anon_vma = lazy;
 		mmap_write_lock(current->mm);
-		KUNIT_EXPECT_TRUE(test, lone_join(other, lone));
+		KUNIT_EXPECT_EQ(test, anon_vma_clone(other, vma, VMA_OP_SPLIT), 0);
 		mmap_write_unlock(current->mm);
+		KUNIT_EXPECT_EQ(test, group_size(lazy), 2);
 	}
-	if (p->pinned)
-		pin = pin_folio(test, folio);
-	KUNIT_EXPECT_EQ(test, nr_structs(cache), 1 + p->group);
-
-	if (p->upgrade_linked) {
+	if (flags & HELD)
+		held = hold(test, folio);
+	if (flags & UPGRADE_LINKED) {
 		KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
-		anon_vma = vma->anon_vma;
+		now = vma->anon_vma;
 		/* A relative of another mm, say, if there is none here. */
-		if (p->left == LEFT_FIRST && !other)
-			get_anon_vma(anon_vma);
+		if (free_first && !other)
+			get_anon_vma(now);
 	}
-	folio_lock(folio);
 	folio_remove_rmap_pte(folio, &folio->page, vma);
-	folio_unlock(folio);
-	folio_put(folio);
+	if (held)
+		KUNIT_EXPECT_PTR_EQ(test, find(test, folio, true), now);
 
-	/* The VMA is unlinked. */
+	/* The VMA is unlinked. An anon_vma's head may be held by who found it so. */
 	unlink_vma(vma);
-	if (!other && !(anon_vma && p->left == LEFT_FIRST))
-		was = pin ? ANON_VMA_DEAD : NULL;
-	else
-		was = anon_vma_unlinked(anon_vma ? anon_vma : lone);
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, was);
-	if (p->upgrade_unlinked) {
+	end = flags & (HELD | UPGRADE_LINKED | UPGRADE_UNLINKED) ? ANON_VMA_DEAD : NULL;
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, other || free_first ?
+			    (void *)now + ANON_VMA_UNLINKED : end);
+	if (flags & UPGRADE_UNLINKED) {
 		KUNIT_EXPECT_EQ(test, upgrade(other), 0);
-		anon_vma = other->anon_vma;
-		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, anon_vma_unlinked(anon_vma));
+		now = other->anon_vma;
+		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, (void *)now + ANON_VMA_UNLINKED);
 	}
 
-	/* And left, if the rest is to go after it. */
-	if (p->left == LEFT_FIRST) {
+	/* And freed, if the rest is to go after it. */
+	if (free_first) {
 		KUNIT_EXPECT_TRUE(test, free_vma(cache, vma));
-		if (p->upgrade_retired) {
+		if (flags & UPGRADE_DEFERRED) {
 			KUNIT_EXPECT_EQ(test, upgrade(other), 0);
-			anon_vma = other->anon_vma;
+			now = other->anon_vma;
 		}
-		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma,
-				    (void *)anon_vma_unlinked(anon_vma ? anon_vma : lone) +
-				    ANON_VMA_RETIRED);
-		KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lone), anon_vma ? anon_vma : lone);
-		KUNIT_EXPECT_EQ(test, nr_structs(cache), 1 + p->group);
+		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, deferred(now));
+		KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(lazy), now);
+		KUNIT_EXPECT_EQ(test, nr_structs(cache), other ? 2 : 1);
+		if (held)
+			KUNIT_EXPECT_PTR_EQ(test, find(test, folio, true), now);
 	}
 
 	/* The rest goes: its group, or its anon_vma. */
@@ -1208,28 +1254,73 @@ static void founder_lifetime(struct kunit *test)
 		unlink_vma(other);
 		KUNIT_EXPECT_NULL(test, other->anon_vma);
 		KUNIT_EXPECT_FALSE(test, free_vma(cache, other));
-	} else if (upgraded && p->left == LEFT_FIRST) {
-		put_anon_vma(anon_vma);
+	} else if (free_first) {
+		put_anon_vma(now);
 	}
 
-	if (p->left == LEFT_LAST) {
-		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, pin ? ANON_VMA_DEAD : NULL);
+	/* Freed at once if nobody can hold it. */
+	if (!free_first) {
+		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, end);
 		KUNIT_EXPECT_EQ(test, nr_structs(cache), 1);
-		KUNIT_EXPECT_EQ(test, free_vma(cache, vma), p->pinned);
+		KUNIT_EXPECT_EQ(test, free_vma(cache, vma), !!end);
+		if (!end)
+			KUNIT_EXPECT_EQ(test, nr_structs(cache), 0);
 	}
 
-	/* Now nobody has the struct, but who has pinned it. */
-	if (pin) {
+	/* Now nobody has the struct, but who holds it. */
+	if (held) {
 		msleep(200);
 		KUNIT_EXPECT_EQ(test, nr_structs(cache), 1);
-		lone_unpin(pin);
-		for (i = 0; i < 1000 && nr_structs(cache); i++)
-			msleep(20);
+		KUNIT_EXPECT_NULL(test, find(test, folio, true));
+		put_anon_vma(held);
 	}
-	KUNIT_EXPECT_EQ(test, nr_structs(cache), 0);
+	expect_all_freed(test, cache);
+	folio_put(folio);
 }
 
-/* --- out of memory ----------------------------------------------------------- */
+/* A walk that waits keeps the mm, but not the VMA. It may be the last to have it. */
+static void mm_lifetime(struct kunit *test)
+{
+	struct other walker = { .test = test, .act = act_find };
+	struct other first = { .test = test, .act = act_have_lock };
+	struct kmem_cache *cache = new_cache(test);
+	struct mm_struct *mm = new_mm(test);
+	struct vm_area_struct *vma = new_vma(test, cache, mm);
+	struct folio *folio = map_folio(test, vma);
+
+	first.rwsem = lazy_rwsem(mm, vma->anon_vma);
+	walker.folio = folio;
+	start(&first);
+	while (!rwsem_is_locked(first.rwsem))
+		msleep(20);
+	start_waiting(&walker, first.rwsem);
+	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), 2);
+	folio_remove_rmap_pte(folio, &folio->page, vma);
+	vma->anon_vma = NULL;
+	KUNIT_EXPECT_FALSE(test, free_vma(cache, vma));
+	expect_all_freed(test, cache);
+	kunit_release_action(test, put_mm, mm);
+	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), 1);
+	WRITE_ONCE(first.stop, true);
+	finish(&first);
+	finish(&walker);
+	KUNIT_EXPECT_NULL(test, walker.found);
+	folio_put(folio);
+}
+
+/* --- out of memory ---------------------------------------------------------- */
+
+static const struct enomem {
+	const char *desc;
+	unsigned int nr;
+	bool child;
+} enomems[] = {
+	{ "lazy", 1, false },
+	{ "group", 4, false },
+	{ "child", 1, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(enomem, enomems, desc);
 
 #ifdef CONFIG_FAILSLAB
 static bool *failslab_option(struct kunit *test, const char *name)
@@ -1248,7 +1339,7 @@ static bool *failslab_option(struct kunit *test, const char *name)
 }
 
 /*
- * Upgrade @vma with the @nth allocation of an anon_vma or a chain entry failing,
+ * Upgrade @vma with the @nth allocation of an anon_vma or of chain entries failing,
  * also if it may wait. @left is how many more it would have taken to fail one.
  */
 static int upgrade_failing(struct kunit *test, struct vm_area_struct *vma,
@@ -1265,43 +1356,40 @@ static int upgrade_failing(struct kunit *test, struct vm_area_struct *vma,
 	const bool were[] = { *only_flagged, *not_waiting };
 	int i, err;
 
-	mmap_write_lock(vma->vm_mm);
 	for (i = 0; i < ARRAY_SIZE(caches); i++)
 		caches[i]->flags |= SLAB_FAILSLAB;
 	*only_flagged = true;
 	*not_waiting = false;
 	current->fail_nth = nth;
-	err = anon_vma_upgrade(vma, ANON_VMA_FOR_OTHER);
+	err = upgrade(vma);
 	*left = current->fail_nth;
 	current->fail_nth = 0;
 	*only_flagged = were[0];
 	*not_waiting = were[1];
 	for (i = 0; i < ARRAY_SIZE(caches); i++)
 		caches[i]->flags &= ~SLAB_FAILSLAB;
-	mmap_write_unlock(vma->vm_mm);
 	return err;
 }
 
 /*
  * Fail the first allocation of an upgrade, then the second, and so on, until none
- * is left: there must be @nr. Each time the VMAs that @make has made anew, @nr_vmas
- * from the address on, must be as they were, and be upgraded after that.
+ * is left: there are the anon_vma, and the chain entries at once. Each time the VMAs
+ * are made anew, must be as they were, and be upgraded after that.
  */
-static void fail_upgrades(struct kunit *test,
-			  struct mm_struct *(*make)(struct kunit *test, unsigned long *addr),
-			  unsigned int nr_vmas, unsigned int nr)
+static void upgrade_enomem(struct kunit *test)
 {
-	struct vm_area_struct *upgraded = map_lone(test, 1);
+	const struct enomem *p = test->param_value;
+	struct vm_area_struct *upgraded = map_lazy(test, 1);
 	unsigned int nth = 1, tries, i, left = 0;
 	int err = 0;
 
 	KUNIT_ASSERT_EQ(test, upgrade(upgraded), 0);
 	for (tries = 0; tries < 50; tries++) {
-		unsigned long addr;
-		struct mm_struct *mm = make(test, &addr);
-		struct anon_vma *lone = vma_at(mm, addr)->anon_vma, *anon_vma;
+		unsigned long addr = map_group(test, p->nr);
+		struct mm_struct *mm = p->child ? fork_mm(test, current->mm) : current->mm;
 		struct folio *folio = touch(test, mm, addr);
-		size_t size = group_size(lone);
+		struct anon_vma *lazy = vma_at(mm, addr)->anon_vma;
+		size_t size = group_size(lazy);
 
 		err = upgrade_failing(test, vma_at(mm, addr), upgraded, nth, &left);
 		if (!err) {
@@ -1315,83 +1403,30 @@ static void fail_upgrades(struct kunit *test,
 		nth++;
 		KUNIT_EXPECT_EQ(test, err, -ENOMEM);
 		KUNIT_EXPECT_EQ(test, left, 0);
-		KUNIT_EXPECT_EQ(test, group_size(lone), size);
-		for (i = 0; i < nr_vmas; i++)
-			KUNIT_EXPECT_PTR_EQ(test, vma_at(mm, addr + i * PAGE_SIZE)->anon_vma, lone);
-		KUNIT_EXPECT_TRUE(test, rwsem_is_free(lone_rwsem(lone)));
-		folio_lock(folio);
-		anon_vma = folio_lock_anon_vma_read(folio, NULL);
-		KUNIT_EXPECT_PTR_EQ(test, anon_vma, lone);
-		if (anon_vma)
-			anon_vma_unlock_read(anon_vma);
-		folio_unlock(folio);
+		for (i = 0; i < p->nr; i++)
+			expect_group(test, vma_at(mm, addr + i * PAGE_SIZE), lazy, size);
+		KUNIT_EXPECT_TRUE(test, rwsem_is_free(anon_vma_rwsem(lazy)));
+		expect_walk(test, folio, lazy, lazy, vma_at(mm, addr));
 		folio_put(folio);
 		expect_sound(test, mm);
 
 		KUNIT_EXPECT_EQ(test, upgrade(vma_at(mm, addr)), 0);
-		anon_vma = vma_at(mm, addr)->anon_vma;
-		KUNIT_ASSERT_FALSE(test, anon_vma_is_lone(anon_vma));
-		KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, nr_vmas);
-		for (i = 0; i < nr_vmas; i++)
-			KUNIT_EXPECT_PTR_EQ(test, vma_at(mm, addr + i * PAGE_SIZE)->anon_vma,
-					    anon_vma);
-		expect_sound(test, mm);
+		expect_upgraded(test, mm, addr, p->nr, vma_at(mm, addr)->anon_vma);
 	}
 	KUNIT_EXPECT_EQ(test, err, 0);
 	KUNIT_EXPECT_EQ(test, left, 1);
-	KUNIT_EXPECT_EQ(test, nth - 1, nr);
+	KUNIT_EXPECT_EQ(test, nth - 1, 2);
 }
 #else
-static void fail_upgrades(struct kunit *test,
-			  struct mm_struct *(*make)(struct kunit *test, unsigned long *addr),
-			  unsigned int nr_vmas, unsigned int nr)
+static void upgrade_enomem(struct kunit *test)
 {
 	kunit_skip(test, "needs CONFIG_FAILSLAB");
 }
 #endif
 
-static struct mm_struct *make_lone(struct kunit *test, unsigned long *addr)
-{
-	*addr = map_lone(test, 1)->vm_start;
-	return current->mm;
-}
+/* --- the checker ------------------------------------------------------------ */
 
-static struct mm_struct *make_group(struct kunit *test, unsigned long *addr)
-{
-	*addr = map_group(test, 4);
-	return current->mm;
-}
-
-static struct mm_struct *make_child(struct kunit *test, unsigned long *addr)
-{
-	struct mm_struct *child;
-
-	*addr = map_lone(test, 1)->vm_start;
-	child = fork_mm(test, current->mm);
-	/* A page of its own. */
-	folio_put(touch(test, child, *addr));
-	return child;
-}
-
-static void enomem_lone(struct kunit *test)
-{
-	/* The anon_vma, and a chain entry. */
-	fail_upgrades(test, make_lone, 1, 2);
-}
-
-static void enomem_group(struct kunit *test)
-{
-	/* The anon_vma, and a chain entry for each. */
-	fail_upgrades(test, make_group, 4, 5);
-}
-
-static void enomem_child(struct kunit *test)
-{
-	/* The anon_vma, and a chain entry. */
-	fail_upgrades(test, make_child, 1, 2);
-}
-
-/* --- the checker --------------------------------------------------------------- */
+#ifdef CONFIG_DEBUG_ANON_VMA_LAZY
 
 static void expect_unsound(struct kunit *test, struct mm_struct *mm, const char *want)
 {
@@ -1413,86 +1448,51 @@ static void expect_unsound_if(struct kunit *test, struct mm_struct *mm, void *at
 	expect_sound(test, mm);
 }
 
-static void needs_checker(struct kunit *test)
-{
-	if (!IS_ENABLED(CONFIG_DEBUG_ANON_VMA_LAZY))
-		kunit_skip(test, "needs CONFIG_DEBUG_ANON_VMA_LAZY");
-}
-
 static void checker_vma(struct kunit *test)
 {
-	struct vm_area_struct *vma, *unfaulted;
-	struct mm_struct *mm;
-	LIST_HEAD(other);
+	struct vm_area_struct *vma = map_lazy(test, 1);
+	struct vm_area_struct *unfaulted = vma_at(current->mm, map_area(test, 1));
+	struct mm_struct *mm = current->mm;
 
-	needs_checker(test);
-	vma = map_lone(test, 1);
-	unfaulted = vma_at(current->mm, map_area(test, 1));
-	mm = current->mm;
-	expect_sound(test, mm);
-
-	list_add(&other, &unfaulted->anon_vma_chain);
-	expect_unsound(test, mm, "an unfaulted VMA is linked");
-	list_del(&other);
-
+	expect_unsound_if(test, mm, &unfaulted->anon_vma_chain.next, &vma->anon_vma_chain,
+			  "an unfaulted VMA is linked");
 	expect_unsound_if(test, mm, &vma->anon_vma, ANON_VMA_DEAD, "a VMA is marked as unlinked");
-	expect_unsound_if(test, mm, &vma->anon_vma, anon_vma_unlinked(vma->anon_vma),
+	expect_unsound_if(test, mm, &vma->anon_vma, (void *)vma->anon_vma + ANON_VMA_UNLINKED,
 			  "a VMA is marked as unlinked");
 #ifdef CONFIG_MMU_NOTIFIER
-	expect_unsound_if(test, mm, &mm->notifier_subscriptions, vma, "a VMA must not be lone");
+	expect_unsound_if(test, mm, &mm->notifier_subscriptions, vma, "a VMA must not be lazy");
 #endif
 #ifdef CONFIG_HUGETLB_PAGE
-	mmap_write_lock(mm);
-	vm_flags_set(vma, VM_HUGETLB);
-	mmap_write_unlock(mm);
-	expect_unsound(test, mm, "a VMA must not be lone");
-	mmap_write_lock(mm);
-	vm_flags_clear(vma, VM_HUGETLB);
-	mmap_write_unlock(mm);
+	expect_unsound_if(test, mm, (void *)&vma->vm_flags, (void *)(vma->vm_flags | VM_HUGETLB),
+			  "a VMA must not be lazy");
 #endif
-	expect_sound(test, mm);
 }
 
 static void checker_group(struct kunit *test)
 {
-	struct vm_area_struct *founder, *first = NULL, *last = NULL, *more[LONE_GROUP_MAX];
-	struct anon_vma *lone;
-	struct mm_struct *mm;
-	unsigned long addr;
+	unsigned long addr = map_group(test, 3);
+	struct anon_vma *lazy = vma_at(current->mm, addr)->anon_vma;
+	struct vm_area_struct *head = lazy_vma(lazy), *first = first_member(head);
+	struct vm_area_struct *last = last_member(head), *more[LAZY_GROUP_MAX];
+	struct mm_struct *mm = current->mm;
 	int i;
 
-	needs_checker(test);
-	addr = map_group(test, 3);
-	mm = current->mm;
-	lone = vma_at(mm, addr)->anon_vma;
-	founder = lone_vma(lone);
-	KUNIT_ASSERT_EQ(test, vm_munmap(founder->vm_start, PAGE_SIZE), 0);
-	for (i = 0; i < 3; i++) {
-		struct vm_area_struct *vma = vma_at(mm, addr + i * PAGE_SIZE);
-
-		if (vma && !first)
-			first = vma;
-		if (vma)
-			last = vma;
-	}
+	KUNIT_ASSERT_EQ(test, vm_munmap(head->vm_start, PAGE_SIZE), 0);
 	expect_sound(test, mm);
-
-	expect_unsound_if(test, mm, &founder->anon_vma, ANON_VMA_DEAD,
-			  "the founder of a group does not have its name");
-	expect_unsound_if(test, mm, &founder->vm_mm, NULL,
-			  "the founder of a group is of another mm");
-	expect_unsound_if(test, mm, &last->anon_vma, vma_lone_anon_vma(last),
-			  "a group has a VMA of another name or mm");
-	list_del(&first->anon_vma_chain);
-	expect_unsound(test, mm, "a VMA is not linked in its group");
-	list_add(&first->anon_vma_chain, &founder->anon_vma_chain);
-	expect_sound(test, mm);
-
+	expect_unsound_if(test, mm, &head->anon_vma, ANON_VMA_DEAD,
+			  "the head of a group is not lazy");
+	expect_unsound_if(test, mm, &head->vm_mm, NULL,
+			  "the head of a group is of another mm");
+	/* The lower one is the first to be checked. */
+	expect_unsound_if(test, mm, &(first->vm_start < last->vm_start ? last : first)->anon_vma,
+			  identity(last), "a group has a VMA of another head or mm");
+	expect_unsound_if(test, mm, &head->anon_vma_chain.next, &last->anon_vma_chain,
+			  "a VMA is not linked in its group");
 	for (i = 0; i < ARRAY_SIZE(more); i++) {
 		more[i] = vm_area_alloc(mm);
 		KUNIT_ASSERT_NOT_NULL(test, more[i]);
-		more[i]->anon_vma = lone;
-		list_add_tail(&more[i]->anon_vma_chain, &founder->anon_vma_chain);
+		more[i]->anon_vma = lazy;
+		list_add_tail(&more[i]->anon_vma_chain, &head->anon_vma_chain);
 	}
 	expect_unsound(test, mm, "a group is too large");
 	while (i--) {
@@ -1505,94 +1505,67 @@ static void checker_group(struct kunit *test)
 
 static void checker_chain(struct kunit *test)
 {
-	struct vm_area_struct *vma, *stranger, *child_vma;
+	struct vm_area_struct *vma = map_lazy(test, 1), *stranger = map_lazy(test, 1);
+	struct mm_struct *mm = current->mm, *child = fork_mm(test, mm);
+	struct vm_area_struct *child_vma = vma_at(child, vma->vm_start);
+	struct anon_vma *anon_vma = vma->anon_vma;
 	struct anon_vma_chain *avc;
-	struct mm_struct *mm, *child;
-	struct anon_vma *anon_vma;
-	LIST_HEAD(chain);
 
-	needs_checker(test);
-	vma = map_lone(test, 1);
-	stranger = map_lone(test, 1);
-	mm = current->mm;
-	child = fork_mm(test, mm);
-	child_vma = vma_at(child, vma->vm_start);
-	expect_sound(test, child);
-
-	expect_unsound_if(test, child, &child_vma->anon_vma,
-			  (void *)vma_lone_anon_vma(vma) + ANON_VMA_CHILD,
-			  "a forked child has the name of another VMA");
-	list_splice_init(&child_vma->anon_vma_chain, &chain);
-	expect_unsound(test, child, "a VMA has ancestors or an anon_vma, and no chain");
-	list_splice(&chain, &child_vma->anon_vma_chain);
-	expect_sound(test, child);
+	expect_unsound_if(test, child, &child_vma->anon_vma, child_identity(vma),
+			  "a forked child has a head that is not itself");
+	expect_unsound_if(test, child, &child_vma->anon_vma_chain.next,
+			  &child_vma->anon_vma_chain,
+			  "a VMA has ancestors or an anon_vma, and no chain");
 	avc = list_first_entry(&child_vma->anon_vma_chain, struct anon_vma_chain, same_vma);
 	expect_unsound_if(test, child, &avc->vma, vma, "the chain of a VMA is of another VMA");
 	expect_unsound_if(test, child, &vma->anon_vma, stranger->anon_vma,
-			  "a founder does not lead to its anon_vma");
+			  "a head does not lead to its anon_vma");
 	expect_unsound_if(test, mm, &vma->anon_vma, stranger->anon_vma,
-			  "a founder does not lead to its anon_vma");
+			  "a head does not lead to its anon_vma");
 
 	KUNIT_ASSERT_EQ(test, upgrade(child_vma), 0);
 	expect_sound(test, child);
 	expect_unsound_if(test, child, &child_vma->anon_vma->root, stranger->anon_vma,
 			  "the chain of a VMA has two roots");
-	expect_unsound_if(test, child, &child_vma->anon_vma->founder, stranger,
-			  "a founder does not lead to its anon_vma");
+	expect_unsound_if(test, child, &child_vma->anon_vma->head, stranger,
+			  "a head does not lead to its anon_vma");
 
-	/* A VMA that is no founder has to be found in its anon_vma, too. */
-	anon_vma = vma->anon_vma;
-	anon_vma->founder = NULL;
+	/* A VMA that is no head has to be found in its anon_vma, too. */
+	anon_vma->head = NULL;
 	vma->anon_vma = stranger->anon_vma;
 	expect_unsound(test, mm, "a VMA is not linked to its anon_vma");
 	vma->anon_vma = anon_vma;
-	anon_vma->founder = vma;
+	anon_vma->head = vma;
 	expect_sound(test, mm);
 }
 
 static void checker_folio(struct kunit *test)
 {
-	struct vm_area_struct *vma, *stranger;
+	struct vm_area_struct *vma = map_lazy(test, 2), *stranger = map_lazy(test, 1);
+	struct mm_struct *mm = current->mm;
+	struct folio *folio = touch(test, mm, vma->vm_start + PAGE_SIZE);
 	struct anon_vma_chain *avc;
 	struct anon_vma *anon_vma;
-	struct mm_struct *mm;
-	struct folio *folio;
+	int i;
 
-	needs_checker(test);
-	vma = map_lone(test, 2);
-	stranger = map_lone(test, 1);
-	mm = current->mm;
-	folio = touch(test, mm, vma->vm_start + PAGE_SIZE);
-	expect_sound(test, mm);
-
-	/* While it is lone, */
-	expect_unsound_if(test, mm, &folio->mapping,
-			  (void *)vma->anon_vma + FOLIO_MAPPING_KSM,
+	expect_unsound_if(test, mm, &folio->mapping, (void *)vma->anon_vma + FOLIO_MAPPING_KSM,
 			  "a group maps a KSM folio");
-	expect_unsound_if(test, mm, &folio->mapping,
-			  (void *)stranger->anon_vma + FOLIO_MAPPING_ANON,
-			  "a folio does not name what the VMA is linked to");
-	expect_unsound_if(test, mm, &folio->index, (void *)(folio->index - 1),
-			  "a walk of a folio does not find its mapping");
-	atomic_set(&folio->_mapcount, -1);
-	expect_unsound(test, mm, "a folio is mapped, but what it names is gone");
-	atomic_set(&folio->_mapcount, 0);
-	expect_sound(test, mm);
+	/* While it is lazy, and upgraded. */
+	for (i = 0; i < 2; i++) {
+		expect_unsound_if(test, mm, &folio->mapping,
+				  (void *)stranger->anon_vma + FOLIO_MAPPING_ANON,
+				  "a folio does not name what the VMA is linked to");
+		expect_unsound_if(test, mm, &folio->index, (void *)(folio->index - 1),
+				  "a walk of a folio does not find its mapping");
+		atomic_set(&folio->_mapcount, -1);
+		expect_unsound(test, mm, "a folio is mapped, but what it names is gone");
+		atomic_set(&folio->_mapcount, 0);
+		expect_sound(test, mm);
+		KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	}
 
-	/* and upgraded. */
-	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
-	expect_sound(test, mm);
-	anon_vma = vma->anon_vma;
-	expect_unsound_if(test, mm, &folio->mapping,
-			  (void *)stranger->anon_vma + FOLIO_MAPPING_ANON,
-			  "a folio does not name what the VMA is linked to");
-	expect_unsound_if(test, mm, &folio->index, (void *)(folio->index - 1),
-			  "a walk of a folio does not find its mapping");
-	atomic_set(&folio->_mapcount, -1);
-	expect_unsound(test, mm, "a folio is mapped, but what it names is gone");
-	atomic_set(&folio->_mapcount, 0);
-	expect_sound(test, mm);
 	avc = list_first_entry(&vma->anon_vma_chain, struct anon_vma_chain, same_vma);
+	anon_vma = vma->anon_vma;
 	anon_vma_lock_write(anon_vma);
 	anon_rmap_tree_remove(avc, anon_vma);
 	anon_vma_unlock_write(anon_vma);
@@ -1604,41 +1577,58 @@ static void checker_folio(struct kunit *test)
 	folio_put(folio);
 }
 
+#endif /* CONFIG_DEBUG_ANON_VMA_LAZY */
+
 static struct kunit_case anon_vma_lazy_test_cases[] = {
-	KUNIT_CASE(names_of_vmas),
-	KUNIT_CASE(names_of_anon_vmas),
-	KUNIT_CASE(names_fit_structs),
-	KUNIT_CASE(state_lone),
+	KUNIT_CASE(bits_fit_structs),
+	KUNIT_CASE(state_lazy),
+	KUNIT_CASE(state_cut),
 	KUNIT_CASE(state_group),
-	KUNIT_CASE(state_group_retired),
+	KUNIT_CASE(state_group_deferred),
 	KUNIT_CASE(state_upgraded),
-	KUNIT_CASE(state_retired),
+	KUNIT_CASE(state_deferred),
 	KUNIT_CASE(join_group),
 	KUNIT_CASE(join_full),
 	KUNIT_CASE(join_child),
-	KUNIT_CASE(join_upgraded),
-	KUNIT_CASE(copy_to_group),
-	KUNIT_CASE(unlink_upgraded),
+	KUNIT_CASE_PARAM(race_with_upgrade, race_gen_params),
 	KUNIT_CASE(family),
-	KUNIT_CASE(folio_lock_states),
-	KUNIT_CASE(lock_waits),
+	KUNIT_CASE(walk_states),
+	KUNIT_CASE(walk_waits),
+	KUNIT_CASE(wait_without_lock),
+	KUNIT_CASE(lock_child),
 	KUNIT_CASE(move_locks),
-	KUNIT_CASE(pin_lone),
-	KUNIT_CASE(pin_upgraded),
-	KUNIT_CASE(pin_group),
-	KUNIT_CASE_PARAM(founder_lifetime, lifetime_gen_params),
-	KUNIT_CASE(enomem_lone),
-	KUNIT_CASE(enomem_group),
-	KUNIT_CASE(enomem_child),
+	KUNIT_CASE(take_all_locks),
+	KUNIT_CASE(hold_marks),
+	KUNIT_CASE_PARAM(head_lifetime, lifetime_gen_params),
+	KUNIT_CASE(mm_lifetime),
+	KUNIT_CASE_PARAM(upgrade_enomem, enomem_gen_params),
+#ifdef CONFIG_DEBUG_ANON_VMA_LAZY
 	KUNIT_CASE(checker_vma),
 	KUNIT_CASE(checker_group),
 	KUNIT_CASE(checker_chain),
 	KUNIT_CASE(checker_folio),
+#endif
 	{}
 };
 
+static bool sysctl_was;
+
+static int force_lazy(struct kunit_suite *suite)
+{
+	sysctl_was = sysctl_anon_vma_lazy;
+	WRITE_ONCE(sysctl_anon_vma_lazy, true);
+	return 0;
+}
+
+static void restore_sysctl(struct kunit_suite *suite)
+{
+	WRITE_ONCE(sysctl_anon_vma_lazy, sysctl_was);
+}
+
 static struct kunit_suite anon_vma_lazy_test_suite = {
 	.name = "anon_vma_lazy",
+	.suite_init = force_lazy,
+	.suite_exit = restore_sysctl,
 	.test_cases = anon_vma_lazy_test_cases,
 };
 

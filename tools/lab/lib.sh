@@ -97,6 +97,11 @@ locked()	# NAME
 
 jobs=${JOBS:-$(nproc)}
 
+has_feature()	# TREE
+{
+	grep -q '^config ANON_VMA_LAZY$' "$1/mm/Kconfig" 2> /dev/null
+}
+
 # Name an architecture in all the ways that are needed.
 arch_vars()	# ARCH
 {

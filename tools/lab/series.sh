@@ -4,7 +4,14 @@
 # Reading patches/.  Sourced after lib.sh.
 #
 # patches/series has a line for each step: a patch, then the new files that the
-# step brings, as paths here and in the kernel.  A patch is
+# step brings, as paths here and in the kernel.  Comment lines in it:
+#
+#	# base: TAG COMMIT	what the series is for, as others have it; COMMIT is
+#				"unknown" if it is
+#	# part: NAME		the steps that follow are part NAME; parts can be left
+#				out from the last one on
+#
+# A patch is
 #
 #	Subject: what the step does
 #
@@ -16,6 +23,14 @@ series_steps()	# -> "patch newfile..." lines
 {
 	[ -f "$patches/series" ] || return 0
 	sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "$patches/series"
+}
+
+part_end()	# NAME -> how many steps there are up to the end of this part
+{
+	awk -v name="$1" '
+	/^# part:/ { if (found) exit; found = $3 == name; next }
+	/^[^#[:space:]]/ { n++ }
+	END { if (!found) exit 1; print n + 0 }' "$patches/series"
 }
 
 # Everything after the "---" line.
@@ -51,12 +66,13 @@ series_lint()	# is patches/ in order? says what is not
 	done
 }
 
-# Apply all steps to the files they touch, copied from SRC into DST.
-series_apply()	# SRC DST
+# Apply all steps, or the first so many, to the files they touch, copied from SRC
+# into DST.
+series_apply()	# SRC DST [STEPS]
 {
 	series_lint >&2 || return 1
 	: > "$2.deleted"
-	series_steps | while read -r p files; do
+	series_steps | head -n "${3:-9999}" | while read -r p files; do
 		for f in $(patch_files "$patches/$p"); do
 			if [ ! -f "$2/$f" ] && [ -f "$1/$f" ] && ! grep -qx "$f" "$2.deleted"; then
 				mkdir -p "$2/$(dirname "$f")"

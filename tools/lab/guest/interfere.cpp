@@ -508,7 +508,7 @@ void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max
 
 	target t{own ? other : quiet, !own};
 	for (unsigned rep = 0; rep <= reps; rep++) {
-		u64 most = 0, retired = vmstat("anon_vma_retired"), acts = 0;
+		u64 most = 0, acts = 0;
 		outcome sum;
 
 		hostile->turns = 0;
@@ -550,7 +550,6 @@ void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max
 		}
 		if (most)
 			figure(r, how, "vma_structs_max", rep, most, "objects");
-		figure(r, how, "retired", rep, (vmstat("anon_vma_retired") - retired) * 1e6 / took, "per_M");
 	}
 	// Are all structs given back soon, while pages go on being migrated?
 	if (is_hostile && r.act == migrate) {

@@ -16,7 +16,7 @@ namespace {
 using namespace bench;
 
 // mmap + touch one page + munmap, beside others that keep the page table there.
-void map_touch_unmap(Run &run)
+void map_touch_unmap_as(Run &run, const char *name)
 {
 	constexpr int turns = 5000;
 	static char *const at = arena(huge);
@@ -34,7 +34,29 @@ void map_touch_unmap(Run &run)
 			touch(p);
 			munmap(p, page);
 		});
-	run.value("map_touch_unmap", cost.mean());
+	run.value(name, cost.mean());
+}
+
+void map_touch_unmap(Run &run)
+{
+	map_touch_unmap_as(run, "map_touch_unmap");
+}
+
+// The same in a process of which a page was migrated.
+void unmap_migrated(Run &run)
+{
+	if (!run.rep) {
+		void *where = map(arena(page), page);
+
+		touch(static_cast<char *>(where));
+		for (int to : {1, 0}) {
+			int status;
+
+			if (syscall(SYS_move_pages, 0, 1, &where, &to, &status, 2) || status != to)
+				die("move_pages");
+		}
+	}
+	map_touch_unmap_as(run, "unmap_migrated");
 }
 
 // First touch of fresh VMAs of one page, size of them in each of 8 threads.
@@ -242,6 +264,7 @@ void move_vma(Run &run)
 
 const std::vector<Row> bench::vma_rows = {
 	{"map_touch_unmap", {1}, 12, map_touch_unmap},
+	{"unmap_migrated", {1}, 12, unmap_migrated},
 	{"first_touch", {25, 250, 2500}, 5, first_touch},
 	{"first_touch_locks", {250}, 3, first_touch_locks},
 	{"touch_again", {100, 1000, 10000}, 12, touch_again},
