@@ -38,7 +38,7 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 				const struct folio *folio, pgoff_t pgoff)
 {
 	struct anon_vma_chain *avc;
-	struct vm_area_struct *other;
+	struct vm_area_struct *other = NULL;
 	struct anon_vma *anon_vma;
 	bool found = false;
 
@@ -52,7 +52,7 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
 	if (!anon_vma)
 		return "a folio is mapped, but what it names is gone";
-	anon_vma_for_each_vma(other, avc, anon_vma, pgoff, pgoff)
+	while ((other = anon_vma_next_vma(anon_vma, other, &avc, pgoff, pgoff)))
 		found |= other == vma;
 	anon_vma_unlock_read(anon_vma);
 	return found && vma_anon_address(vma, pgoff, 1) == addr ?

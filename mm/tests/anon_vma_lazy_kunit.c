@@ -295,7 +295,7 @@ static void expect_walk(struct kunit *test, struct folio *folio,
 			const struct vm_area_struct *want)
 {
 	const pgoff_t pgoff = folio_pgoff(folio);
-	struct vm_area_struct *vma, *found = NULL;
+	struct vm_area_struct *vma = NULL, *found = NULL;
 	struct anon_vma_chain *avc;
 	struct anon_vma *anon_vma;
 	int nr = 0;
@@ -306,7 +306,7 @@ static void expect_walk(struct kunit *test, struct folio *folio,
 	folio_lock(folio);
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
 	if (anon_vma) {
-		anon_vma_for_each_vma(vma, avc, anon_vma, pgoff, pgoff) {
+		while ((vma = anon_vma_next_vma(anon_vma, vma, &avc, pgoff, pgoff))) {
 			found = vma;
 			nr++;
 		}
