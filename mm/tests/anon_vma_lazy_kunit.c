@@ -662,17 +662,18 @@ static void join_group(struct kunit *test)
 	expect_sound(test, current->mm);
 }
 
-/* What mremap() does before it moves @vma's page elsewhere. */
-static struct vm_area_struct *move_copy(struct kunit *test, struct vm_area_struct *vma)
+/* What mremap() does before it moves a page of @vma, the @nth, to @to. */
+static struct vm_area_struct *__move_copy(struct kunit *test, struct vm_area_struct **vma,
+					  unsigned int nth, unsigned long to,
+					  bool keep_source, bool *locks)
 {
-	struct mm_struct *mm = vma->vm_mm;
+	struct mm_struct *mm = (*vma)->vm_mm;
 	struct vm_area_struct *copy;
-	bool locks;
 
 	mmap_write_lock(mm);
-	vma_start_write(vma);
-	copy = copy_vma(&vma, new_addr(test), PAGE_SIZE, vma->vm_pgoff,
-			vma_start_anon_pgoff(vma), &locks, false);
+	vma_start_write(*vma);
+	copy = copy_vma(vma, to, PAGE_SIZE, (*vma)->vm_pgoff + nth,
+			vma_start_anon_pgoff(*vma) + nth, locks, keep_source);
 	if (copy) {
 		vm_stat_account(mm, copy->vm_flags, 1);
 		vm_acct_memory(1);
@@ -680,6 +681,13 @@ static struct vm_area_struct *move_copy(struct kunit *test, struct vm_area_struc
 	mmap_write_unlock(mm);
 	KUNIT_ASSERT_NOT_NULL(test, copy);
 	return copy;
+}
+
+static struct vm_area_struct *move_copy(struct kunit *test, struct vm_area_struct *vma)
+{
+	bool locks;
+
+	return __move_copy(test, &vma, 0, new_addr(test), false, &locks);
 }
 
 /* Too many at a fault, and too many as a part is moved. */
@@ -1004,6 +1012,63 @@ static void move_locks(struct kunit *test)
 	}
 }
 
+/*
+ * They are if a walk may come to where a page is moved before it comes to where the page
+ * is: that is so of what is merged, and if the head of a group changes places.
+ */
+static void copy_locks(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 2), *head = vma, *copy, *merged;
+	struct anon_vma *lazy = vma->anon_vma;
+	unsigned long to = new_addr(test);
+	bool locks;
+
+	copy = __move_copy(test, &vma, 1, to + PAGE_SIZE, false, &locks);
+	KUNIT_EXPECT_FALSE(test, locks);
+	merged = __move_copy(test, &vma, 0, to, false, &locks);
+	KUNIT_EXPECT_PTR_EQ(test, merged, copy);
+	KUNIT_EXPECT_EQ(test, vma_pages(merged), 2);
+	KUNIT_EXPECT_TRUE(test, locks);
+	KUNIT_EXPECT_PTR_EQ(test, vma, head);
+	expect_group(test, vma, lazy, 2);
+	expect_group(test, merged, lazy, 2);
+	expect_sound(test, current->mm);
+
+	vma = map_lazy(test, 1);
+	head = vma;
+	lazy = vma->anon_vma;
+	to = new_addr(test);
+	copy = __move_copy(test, &vma, 0, to, true, &locks);
+	KUNIT_EXPECT_TRUE(test, locks);
+	KUNIT_EXPECT_PTR_EQ(test, copy, head);
+	KUNIT_EXPECT_PTR_EQ(test, vma_at(current->mm, to), head);
+	KUNIT_EXPECT_PTR_EQ(test, vma_at(current->mm, vma->vm_start), vma);
+	expect_group(test, vma, lazy, 2);
+	expect_group(test, copy, lazy, 2);
+	expect_sound(test, current->mm);
+}
+
+/* Who is interrupted leaves groups as they were, and no lock. */
+static void all_locks_interrupted(struct kunit *test)
+{
+	unsigned long addr = map_group(test, 3);
+	struct anon_vma *lazy = vma_at(current->mm, addr)->anon_vma;
+	struct mm_struct *mm = current->mm;
+	int err;
+
+	mmap_write_lock(mm);
+	set_thread_flag(TIF_SIGPENDING);
+	KUNIT_EXPECT_EQ(test, mm_take_all_locks(mm), -EINTR);
+	clear_thread_flag(TIF_SIGPENDING);
+	KUNIT_EXPECT_PTR_EQ(test, vma_lookup(mm, addr)->anon_vma, lazy);
+	err = mm_take_all_locks(mm);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (!err)
+		mm_drop_all_locks(mm);
+	mmap_write_unlock(mm);
+	expect_upgraded(test, mm, addr, 3, vma_at(mm, addr)->anon_vma);
+}
+
 /* @vma is replaced by a mapping of @file: it is unlinked, and still in the mm. */
 static int mmap_all_locks(struct file *file, struct vm_area_struct *vma)
 {
@@ -1046,6 +1111,40 @@ static void take_all_locks(struct kunit *test)
 			KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(identity(head)),
 					    vma_at(current->mm, addr + i * PAGE_SIZE)->anon_vma);
 	}
+	expect_sound(test, current->mm);
+}
+
+/* A VMA is replaced, the one before it is unfaulted, and in the group is one more. */
+static int mmap_neighbour(struct file *file, struct vm_area_struct *vma)
+{
+	struct vm_area_struct *old = vma_lookup(vma->vm_mm, vma->vm_start);
+	struct vm_area_struct *before = vma_lookup(vma->vm_mm, vma->vm_start - 1);
+	struct kunit *test = file->private_data;
+
+	KUNIT_EXPECT_TRUE(test, anon_vma_is_unlinked(old->anon_vma));
+	KUNIT_EXPECT_EQ(test, __anon_vma_prepare(before), 0);
+	KUNIT_EXPECT_PTR_EQ(test, before->anon_vma, identity(before));
+	return 0;
+}
+
+static const struct file_operations neighbour_fops = {
+	.mmap	= mmap_neighbour,
+};
+
+/* A driver's mmap() may fault. What it replaces is not joined. */
+static void join_unlinked(struct kunit *test)
+{
+	struct vm_area_struct *vmas[3];
+	struct file *file;
+
+	map_neighbours(test, vmas, 3);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[2]), 0);
+	expect_group(test, vmas[2], identity(vmas[1]), 2);
+	file = anon_inode_getfile("anon_vma_lazy_kunit", &neighbour_fops, test, O_RDWR);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	map_at(test, vmas[1]->vm_start, 1, PROT_READ, MAP_FIXED, file);
+	fput(file);
 	expect_sound(test, current->mm);
 }
 
@@ -1305,6 +1404,38 @@ static void mm_lifetime(struct kunit *test)
 	finish(&first);
 	finish(&walker);
 	KUNIT_EXPECT_NULL(test, walker.found);
+	folio_put(folio);
+}
+
+/*
+ * Before it waits the VMA may be upgraded, and its mm go: then it looks again, and does
+ * not take the folio for one that is not mapped. Here it finds that the mm is back.
+ */
+static void mm_gone(struct kunit *test)
+{
+	struct other walker = { .test = test, .act = act_find };
+	struct mm_struct *mm = new_mm(test);
+	struct kmem_cache *cache = new_cache(test);
+	struct vm_area_struct *vma = new_vma(test, cache, mm);
+	struct folio *folio = map_folio(test, vma);
+	struct rw_semaphore *rwsem = lazy_rwsem(mm, vma->anon_vma);
+
+	walker.folio = folio;
+	down_write(rwsem);
+	atomic_set(&mm->mm_count, 0);
+	start(&walker);
+	msleep(100);
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(walker.done));
+	atomic_set(&mm->mm_count, 1);
+	msleep(100);
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(walker.done));
+	up_write(rwsem);
+	finish(&walker);
+	KUNIT_EXPECT_PTR_EQ(test, walker.found, identity(vma));
+	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), 1);
+	folio_remove_rmap_pte(folio, &folio->page, vma);
+	vma->anon_vma = NULL;
+	KUNIT_EXPECT_FALSE(test, free_vma(cache, vma));
 	folio_put(folio);
 }
 
@@ -1597,10 +1728,14 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(wait_without_lock),
 	KUNIT_CASE(lock_child),
 	KUNIT_CASE(move_locks),
+	KUNIT_CASE(copy_locks),
+	KUNIT_CASE(all_locks_interrupted),
 	KUNIT_CASE(take_all_locks),
+	KUNIT_CASE(join_unlinked),
 	KUNIT_CASE(hold_marks),
 	KUNIT_CASE_PARAM(head_lifetime, lifetime_gen_params),
 	KUNIT_CASE(mm_lifetime),
+	KUNIT_CASE(mm_gone),
 	KUNIT_CASE_PARAM(upgrade_enomem, enomem_gen_params),
 #ifdef CONFIG_DEBUG_ANON_VMA_LAZY
 	KUNIT_CASE(checker_vma),
