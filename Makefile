@@ -172,5 +172,5 @@ refresh:		## 1 s | write build/tree's commits back to patches/ and the new files
 	@$(LAB)/refresh
 
 .PHONY: readme-table
-readme-table:		## 1 s | put the last demo's and bench's tables into README, results, cover letter
+readme-table:		## 1 s | put the last demo's and bench's tables into the documentation
 	@$(LAB)/readme-table
