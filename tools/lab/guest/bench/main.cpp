@@ -5,7 +5,6 @@
 //
 // usage: bench [ROW[:SIZE]]...		(default: all rows for one processor)
 //        bench --list
-//        bench --daemon touched|untouched
 //
 // Prints one line for each value:  BENCH LINE SIZE REPETITION VALUE UNIT
 // Repetition 0 is to warm up.  Each row at each size has a fresh process.
@@ -159,28 +158,6 @@ bool run_fresh(const char *self, const Row &r, long size)
 	return true;
 }
 
-// A process with 1000 touched VMAs forks and ends.  The child touches them all or
-// none, says what process it is, and stays until standard input says something.
-int daemonize(bool touched)
-{
-	const auto *const vmas = new Vmas(1000);
-
-	vmas->touch();
-	child([&] {
-		char c;
-
-		while (getppid() != 1)
-			usleep(1000);
-		if (touched)
-			vmas->touch();
-		std::printf("DAEMON %d\n", getpid());
-		std::fflush(stdout);
-		if (read(STDIN_FILENO, &c, 1) < 0)
-			_exit(1);
-	});
-	return 0;
-}
-
 // Emulated, the clock has to count instructions, or nothing of it repeats.
 bool emulated()
 {
@@ -213,8 +190,6 @@ int main(int argc, char **argv)
 		});
 		return 0;
 	}
-	if (args.size() == 2 && args[0] == "--daemon")
-		return daemonize(args[1] == "touched");
 	if (args.size() == 3 && args[0] == "--one") {
 		instructions = args[2] == "insn";
 		find_ticks();
