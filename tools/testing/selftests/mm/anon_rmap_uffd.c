@@ -150,7 +150,7 @@ static bool uffd_protect(int fd, char *p, unsigned int n, bool protect)
 	return !ioctl(fd, UFFDIO_WRITEPROTECT, &wp);
 }
 
-/* As above, of userfaultfd, on pages and where there are none. */
+/* Marks stay with pages, and where there are none, when a VMA is cut and put together. */
 ANON_TEST(group_uffd_wp)
 {
 	const unsigned int half = NP / 2;
