@@ -17,130 +17,160 @@ export MINUTES SEED STRESS
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
 
-.PHONY: help
-help:			## what can be typed (this text)
+# What is set on the command line is one of these, or misspelt.
+VARIABLES := ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE MINUTES SEED STRESS \
+	MUTANT ACCEL PREFIX LAB_BUILD
+unknown := $(filter-out $(VARIABLES) -%,$(foreach v,$(.VARIABLES), \
+	$(if $(filter command,$(firstword $(origin $v))),$v)))
+$(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
+	$(if $(filter O,$v),LAB_BUILD=DIR names another place than build/,make help-vars lists them)))
+
+.PHONY: help help-vars
+help:			##  | what can be typed (this text)
 	@echo 'make TARGET [VARIABLE=value]...'
+	@sed -n 's/^#: /\n/p; s/^\([a-z0-9-]*\):[^#]*## *\([^|]*[^| ]\|\) *| /  \1\t\2\t/p' Makefile | \
+		expand -t 18,28
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
-	@echo
+	@echo 'Times are on two processors; the first build of a kernel takes 10 minutes more.'
+	@echo 'tools/lab/README.md says what calls what.'
+help-vars:		##  | the variables
 	@sed -n 's/^## //p' Makefile
 
-## ARCH=x86_64|arm64        of the guest (x86_64; check and check-upstream: both)
-## KERNEL=base|lazy         unpatched or patched (lazy)
-## LAZY=0|1                 vm.anon_vma_lazy in the guest of 'make boot' (1)
-## VARIANT=plain|debug|kasan|kcsan  what kind of kernel (plain; tests and soak: debug)
-## KDIR=DIR                 a 7.3.y tree to use as base instead of Debian's
-## MINUTES=N SEED=N         of 'make soak' (10, the time)
-## STRESS=0                 leave stress-ng out of it
-## SMP=N MEM=MB             the guest's processors (2) and memory (3072)
-## JOBS=N                   compilers at once (one per processor)
-## V=1                      show everything that is run
-## MUTANT='NAME...'         the mutants to try; tools/lab/mutants --list has them
-## FORCE=1                  let 'make tree' throw unrefreshed commits away
+## ARCH=x86_64|arm64   of the guest (x86_64; check and check-upstream: both)
+## KERNEL=base|lazy    unpatched or patched (lazy)
+## LAZY=0|1            vm.anon_vma_lazy in the guest of 'make boot' (1)
+## VARIANT=plain|debug|kasan|kcsan
+##                     what kind of kernel (plain; tests and soak: debug)
+## KDIR=DIR            a 7.3.y tree to use as base instead of Debian's
+## LAB_BUILD=DIR       another place than build/
+## MINUTES=N SEED=N    of 'make soak' (10, the time)
+## STRESS=0            leave stress-ng out of it
+## SMP=N MEM=MB        the guest's processors (2) and memory (3072)
+## ACCEL=kvm|tcg       virtualize or emulate (kvm where a guest has run under it)
+## JOBS=N              compilers at once (one per processor)
+## V=1                 show everything that is run
+## MUTANT='NAME...'    the mutants to try (all; 'make mutants-list')
+## PREFIX='RFC PATCH'  what the subjects of 'make series' begin with
+## FORCE=1             let 'make tree' or 'make clean' throw unrefreshed commits away
+
+#: Start
 
 .PHONY: demo
-demo:			## build both kernels, run the workloads, print the table of what is saved
+demo:			## 30 min | what is saved: build both kernels, run workloads, print the table
 	@$(LAB)/demo
 
+.PHONY: boot
+boot:			## 1 min | a shell in a guest (KERNEL, LAZY, ARCH, VARIANT); Ctrl-D leaves
+	@$(LAB)/boot
+
+.PHONY: kernel
+kernel:			## 10 min | build one kernel (KERNEL, ARCH, VARIANT)
+	@$(LAB)/kernel
+
+.PHONY: menuconfig
+menuconfig:		##  | change that kernel's configuration by hand
+	@$(LAB)/kernel menuconfig
+
+.PHONY: clean
+clean:			##  | remove what was built, and the logs; the download and the ccache stay
+	@$(LAB)/clean
+
+.PHONY: distclean
+distclean:		##  | remove build/ whole
+	@$(LAB)/clean all
+
+#: Test
+
 .PHONY: check
-check:			## all tests, on both architectures, as KTAP; ends with 'N passed, N failed, N skipped'
+check:			## 1 h | all tests, on both architectures, as KTAP; the last line counts them
 	@$(LAB)/check
 
 .PHONY: check-quick
-check-quick:		## of check what needs no kernel to be built: some minutes
+check-quick:		## 1 min | the tests that build no kernel; some more, if one is built: 5 min
 	@$(LAB)/check quick
 
+.PHONY: check-lab check-lint check-vma check-size check-steps check-boot check-series check-core
+.PHONY: check-64k
+check-lab:		## 20 s | only: what can be typed wrong is answered with what to do
+	@$(LAB)/check lab
+check-series:		## 1 min | only: the series applies, round-trips, and git takes it
+	@$(LAB)/check series
+check-lint:		## 5 min | only: checkpatch, sparse, W=1, shell scripts, licences
+	@$(LAB)/check lint
+check-vma:		## 1 min | only: the kernel's userland VMA tests
+	@$(LAB)/check vma
+check-size:		## 4 min | only: with the option off nothing grows; lines of the series
+	@$(LAB)/check size
+check-boot:		## 25 min | only: build the kernel (VARIANT=debug), boot it, run the selftest
+	@$(LAB)/check boot
+
 .PHONY: sanitize
-sanitize:		## check-boot of each VARIANT: debug, kasan, kcsan
+sanitize:		## 2 h | check-boot of each VARIANT: debug, kasan, kcsan
 	@rc=0; for v in debug kasan kcsan; do \
 		echo "# VARIANT=$$v"; CHECK_VARIANT=$$v $(LAB)/check boot || rc=1; \
 	done; exit $$rc
 
-.PHONY: boot
-boot:			## a shell in a guest (KERNEL, LAZY, ARCH, VARIANT); Ctrl-D leaves
-	@$(LAB)/boot
-
-.PHONY: kernel
-kernel:			## build one kernel (KERNEL, ARCH, VARIANT)
-	@$(LAB)/kernel
-
-.PHONY: menuconfig
-menuconfig:		## change that kernel's configuration by hand
-	@$(LAB)/kernel menuconfig
-
-.PHONY: tree
-tree:			## lay out the series as a git tree to work in: build/tree
-	@$(LAB)/deps git fetch && $(LAB)/tree
-
-.PHONY: refresh
-refresh:		## write build/tree's commits back to patches/ and the new files
-	@$(LAB)/refresh
-
-.PHONY: series
-series:			## the series as mails, in seconds, with nothing fetched: build/series
-	@$(LAB)/deps git && $(LAB)/mailout
-
-.PHONY: check-lint check-vma check-size check-steps check-boot check-series check-core check-64k
-check-series:		## only: the series applies, round-trips, and git takes it
-	@$(LAB)/check series
-check-lint:		## only: checkpatch, sparse, W=1, shell scripts, licences
-	@$(LAB)/check lint
-check-vma:		## only: the kernel's userland VMA tests
-	@$(LAB)/check vma
-check-size:		## only: with the option off nothing grows; how many lines the series has
-	@$(LAB)/check size
-check-boot:		## only: build the kernel (VARIANT=debug), boot it, run the selftest
-	@$(LAB)/check boot
-check-steps:		## every step of the series builds, option on and off (not in check)
+check-steps:		## 1 h | every step of the series builds, option on and off (not in check)
 	@$(LAB)/check steps
-check-core:		## the parts of the series that can be posted alone pass the selftest (not in check)
+check-core:		## 30 min | the parts that can be posted alone pass the selftest (not in check)
 	@$(LAB)/check core
-
-check-64k:		## arm64 with pages of 64 KiB passes the selftest (not in check)
+check-64k:		## 20 min | arm64 with pages of 64 KiB passes the selftest (not in check)
 	@$(LAB)/check 64k
 
 .PHONY: check-maps
-check-maps:		## as many VMAs as on the unpatched kernel, after each of many random calls
+check-maps:		## 4 min | as many VMAs as unpatched, after each of many random calls
 	@$(LAB)/maps
 
 .PHONY: check-upstream
-check-upstream:		## 7.3's own mm selftests, unpatched against patched (both ARCHs unless given)
+check-upstream:		## 1 h | 7.3's own mm selftests, unpatched against patched (both ARCHs)
 	@$(LAB)/upstream --variant $(VARIANT) $(ARCHS:%=--arch %)
 
+#: Measure
+
 .PHONY: bench bench-repeat
-bench:			## what operations cost, patched against unpatched: table, CSV, plots
+bench:			## 35 min | what operations cost, patched against unpatched: table, CSV, plots
 	@$(LAB)/bench
-bench-repeat:		## measure once more and say how far that agrees with the last bench
+bench-repeat:		## 35 min | measure once more and say how far that agrees with the last bench
 	@$(LAB)/bench --repeat
 
-.PHONY: soak
-soak:			## everything at once for MINUTES on a sanitized kernel (VARIANT=debug), each page checked
-	@VARIANT=$(CHECK_VARIANT) $(LAB)/soak
-
 .PHONY: interference
-interference:		## what a hostile process does to migration, reclaim and strangers, against unpatched
+interference:		## 10 min | what a hostile process does to migration, reclaim and strangers
 	@$(LAB)/interference
 
+.PHONY: soak
+soak:			## 10 min | everything at once for MINUTES (VARIANT=debug), each page checked
+	@VARIANT=$(CHECK_VARIANT) $(LAB)/soak
+
+#: Prove
+
 .PHONY: model
-model:			## check a model of the protocol exhaustively, and that it fails without each rule
+model:			## 7 min | check a model of the protocol exhaustively; without a rule it fails
 	@$(LAB)/deps model && $(LAB)/model/run
 
 .PHONY: litmus
-litmus:			## check the pairs of lockless accesses against the kernel's memory model
+litmus:			## 1 min | check pairs of lockless accesses with the kernel's memory model
 	@$(LAB)/litmus/run
 
-.PHONY: mutants
-mutants:		## break the patched kernel in many ways, and see the tests catch each (MUTANT='NAME...')
+.PHONY: mutants mutants-list
+mutants:		## hours | break the kernel in many ways; the tests catch each (MUTANT='NAME...')
 	@$(LAB)/mutants $(MUTANT)
+mutants-list:		##  | what can be broken
+	@$(LAB)/mutants --list
+
+#: The patches
+
+.PHONY: series
+series:			## 1 s | the series as mails, with nothing fetched: build/series
+	@$(LAB)/deps git && $(LAB)/mailout
+
+.PHONY: tree
+tree:			## 2 min | lay out the series as a git tree to work in: build/tree
+	@$(LAB)/deps git fetch && $(LAB)/tree
+
+.PHONY: refresh
+refresh:		## 1 s | write build/tree's commits back to patches/ and the new files
+	@$(LAB)/refresh
 
 .PHONY: readme-table
-readme-table:		## put the last demo's and bench's tables into README.md and the cover letter
+readme-table:		## 1 s | put the last demo's and bench's tables into the documentation
 	@$(LAB)/readme-table
-
-.PHONY: clean
-clean:			## remove what was built; the download and the ccache stay
-	@$(LAB)/clean
-
-.PHONY: distclean
-distclean:		## remove build/ whole
-	@$(LAB)/clean all

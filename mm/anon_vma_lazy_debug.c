@@ -49,6 +49,9 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 	if (!vma_anon_related(vma, folio_anon_vma(folio)))
 		return "a folio does not name what the VMA is linked to";
 
+	if (folio_is_zone_device(folio) && anon_vma_is_lazy(folio_anon_vma(folio)))
+		return "device memory names a lazy VMA, or a head";
+
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
 	if (!anon_vma)
 		return "a folio is mapped, but what it names is gone";

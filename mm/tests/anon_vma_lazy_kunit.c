@@ -590,12 +590,8 @@ static void state_upgraded(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
 	KUNIT_EXPECT_TRUE(test, list_is_singular(&head->anon_vma_chain));
 
-	/* The folio names the head, which leads to it. Device memory is let to name it. */
+	/* The folio names the head, which leads to it. */
 	expect_walk(test, folio, lazy, anon_vma, vma_at(mm, addr));
-	folio_lock(folio);
-	folio_settle_anon_vma(folio);
-	folio_unlock(folio);
-	expect_walk(test, folio, anon_vma, anon_vma, vma_at(mm, addr));
 	folio_put(folio);
 	expect_sound(test, mm);
 }

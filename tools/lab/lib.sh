@@ -7,7 +7,16 @@
 me=$(basename "$0")
 lab=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$lab/../.." && pwd)
-build=${LAB_BUILD:-$top/build}
+build=$top/build
+if [ -n "${LAB_BUILD:-}" ]; then
+	# Scripts that this one calls may be elsewhere when they read it.
+	case $LAB_BUILD in
+	/*) ;;
+	*) LAB_BUILD=$PWD/$LAB_BUILD ;;
+	esac
+	export LAB_BUILD
+	build=${LAB_BUILD%/}
+fi
 # The series: its patches, and where its new files lie.  Tests point elsewhere.
 patches=${LAB_PATCHES:-$top/patches}
 newroot=${LAB_NEWROOT:-$top}
@@ -44,6 +53,66 @@ elapsed()	# seconds -> 1m02s
 {
 	printf '%dm%02ds' $(($1 / 60)) $(($1 % 60))
 }
+
+# number LABEL VALUE LEAST [MOST]: "LABEL" is how the value was named, as in "SMP=".
+number()
+{
+	case $2 in
+	0) ;;
+	'' | *[!0-9]* | 0*) die "$1$2 is not a number" ;;
+	???????????????????*) die "$1$2 is too large a number" ;;
+	esac
+	[ "$2" -ge "$3" ] || die "$1$2 is less than $3"
+	[ "$2" -le "${4:-$2}" ] || die "$1$2 is more than $4"
+}
+
+# takes 'OPTION...' "$@": if the first argument is one of these, it has a value.
+takes()
+{
+	case " $1 " in
+	*" ${2:-} "*) [ $# -ge 3 ] || die "$2 wants a value" ;;
+	esac
+}
+
+one_of()	# NAME WORD...: the variable is one of the words, or not set
+{
+	_name=$1
+	eval "_value=\${$1:-}"
+	shift
+	[ -n "$_value" ] || return 0
+	for _w in "$@"; do
+		[ "$_value" != "$_w" ] || return 0
+	done
+	die "$_name=$_value is not one of $(echo "$*" | sed 's/ /, /g')"
+}
+
+# What a person sets is looked at here, for all scripts, before any work.
+one_of ARCH x86_64 arm64
+one_of KERNEL base lazy
+one_of VARIANT plain debug kasan kcsan
+one_of ACCEL kvm tcg
+for _name in LAZY STRESS FORCE V; do
+	one_of $_name 0 1
+done
+# As many processors as CONFIG_NR_CPUS in kernel/configs.
+[ -z "${SMP:-}" ] || number SMP= "$SMP" 1 8
+[ -z "${MEM:-}" ] || number MEM= "$MEM" 256 1048576
+[ -z "${JOBS:-}" ] || number JOBS= "$JOBS" 1 1024
+[ -z "${MINUTES:-}" ] || number MINUTES= "$MINUTES" 1 100000
+[ -z "${SEED:-}" ] || number SEED= "$SEED" 0
+jobs=${JOBS:-$(nproc)}
+
+# So are the places. The kernel's own Makefile takes no such names.
+case $top in
+*[[:space:]:]*) die "no kernel can be built below a name with a space or a colon: move this checkout ($top)" ;;
+esac
+case $build in
+*[[:space:]:]*) die "no kernel can be built below a name with a space or a colon: LAB_BUILD=$build" ;;
+esac
+# A script that only reads says so, with writes=no.
+[ "${writes:-}" = no ] ||
+	{ mkdir -p "$build" 2> /dev/null && [ -w "$build" ]; } ||
+	die "$build cannot be written: LAB_BUILD=DIR names another place"
 
 # busy LABEL LOG COMMAND...
 #
@@ -99,8 +168,6 @@ locked()	# NAME
 		flock 9
 	fi
 }
-
-jobs=${JOBS:-$(nproc)}
 
 has_feature()	# TREE
 {

@@ -16,6 +16,14 @@
 //	neighbour	the neighbour's memory
 //	own		the hostile process's
 //
+// The row family is about a parent and what it has forked.  The hostile process is one
+// of these: it has pages moved that it shares with the others, and changes the VMAs
+// that have them.  The actor changes VMAs whose pages are all its own.  It is
+//
+//	alone		a neighbour, and nobody is hostile
+//	neighbour	a neighbour
+//	family		another child of the parent: the VMAs are those that it inherited
+//
 // One line is printed for each figure: INTER row case figure repetition value unit.
 // It is to run in an emulator with an instruction clock: a nanosecond of the
 // guest is an instruction.
@@ -31,6 +39,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -57,7 +66,7 @@ char *const arena = reinterpret_cast<char *>(0x200000000000);
 enum call { MPROTECT, MREMAP, MUNMAP, TOUCH, FORK, NR_CALLS };
 constexpr const char *call_names[] = {"mprotect", "mremap", "munmap", "touch", "fork"};
 
-// What the actor sees of the hostile one.
+// What the actor sees of the hostile one; in the row family the calls are the actor's.
 struct shared {
 	std::atomic<u64> turns;		// VMAs changed
 	std::atomic<unsigned> n[NR_CALLS];
@@ -126,16 +135,16 @@ u64 vmstat(const char *name) { return number("/proc/vmstat", name); }
 
 char *vma(std::size_t i) { return arena + i * stride; }
 
-void map(char *at)
+void map(char *at, std::size_t pages = nr_pages)
 {
-	if (mmap(at, nr_pages * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	if (mmap(at, pages * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
 	    MAP_FAILED)
 		die("mmap");
 }
 
-void touch(char *at)
+void touch(char *at, std::size_t pages = nr_pages)
 {
-	for (std::size_t k = 0; k < nr_pages; k++)
+	for (std::size_t k = 0; k < pages; k++)
 		*reinterpret_cast<volatile u64 *>(at + k * psize) = 1 + k;
 }
 
@@ -197,6 +206,27 @@ template <typename F> void timed(call c, F &&f)
 		hostile->took[c][n] = now() - t;
 }
 
+// All of a batch of pages to one node.
+constexpr std::size_t batch = 256;
+
+template <typename F> void move_pages(pid_t pid, int to, F &&page)
+{
+	static void *where[batch];
+	static int node[batch], status[batch];
+
+	for (std::size_t k = 0; k < batch; k++) {
+		where[k] = page(k);
+		node[k] = to;
+	}
+	syscall(SYS_move_pages, pid, batch, where, node, status, MPOL_MF_MOVE_ALL);
+}
+
+void rest(std::minstd_rand &random, u64 pause_max)
+{
+	for (const u64 until = now() + random() % (pause_max + 1); now() < until;)
+		;
+}
+
 [[noreturn]] void be_hostile(u64 pause_max)
 {
 	std::minstd_rand random;
@@ -218,8 +248,7 @@ template <typename F> void timed(call c, F &&f)
 			map(p);
 			timed(TOUCH, [&] { touch(p); });
 			hostile->turns++;
-			for (const u64 until = now() + random() % (pause_max + 1); now() < until;)
-				;
+			rest(random, pause_max);
 		}
 		// Makes them ordinary, until they are mapped anew.
 		if (turn % 4 == 3)
@@ -234,6 +263,93 @@ template <typename F> void timed(call c, F &&f)
 					die("fork");
 			});
 	}
+}
+
+// What a family shares: some VMAs, each with a lock of its own for the whole family.
+constexpr std::size_t nr_inherited = 8;
+
+char *inherited(std::size_t i) { return reinterpret_cast<char *>(0x400000000000) + (i << 30); }
+
+void map_inherited()
+{
+	for (std::size_t i = 0; i < nr_inherited; i++)
+		map(inherited(i), batch);
+}
+
+void touch_inherited()
+{
+	for (std::size_t i = 0; i < nr_inherited; i++)
+		touch(inherited(i), batch);
+}
+
+// This process, and its children but for the hostile one and the actor.
+struct family {
+	std::vector<pid_t> children;
+
+	family()
+	{
+		map_inherited();
+		touch_inherited();
+		for (int i = 0; i < 8; i++) {
+			const pid_t pid = fork();
+
+			if (pid < 0)
+				die("fork");
+			while (!pid)
+				pause();
+			children.push_back(pid);
+		}
+	}
+	~family()
+	{
+		for (pid_t pid : children) {
+			kill(pid, SIGKILL);
+			waitpid(pid, nullptr, 0);
+		}
+		for (std::size_t i = 0; i < nr_inherited; i++)
+			munmap(inherited(i), batch * psize);
+	}
+	family(const family &) = delete;
+	family &operator=(const family &) = delete;
+};
+
+void split_and_merge(char *at)
+{
+	timed(MPROTECT, [&] { mprotect(at + 5 * psize, 5 * psize, PROT_READ); });
+	timed(MPROTECT, [&] { mprotect(at + 5 * psize, 5 * psize, PROT_READ | PROT_WRITE); });
+}
+
+[[noreturn]] void be_hostile_child(u64 pause_max)
+{
+	std::minstd_rand random;
+
+	for (unsigned turn = 0;; turn++) {
+		char *const p = inherited(turn % nr_inherited);
+
+		wait_to_go();
+		move_pages(getpid(), turn / nr_inherited % 2, [p](std::size_t k) { return p + k * psize; });
+		mprotect(p + 5 * psize, 5 * psize, PROT_READ);
+		mprotect(p + 5 * psize, 5 * psize, PROT_READ | PROT_WRITE);
+		hostile->turns++;
+		rest(random, pause_max);
+	}
+}
+
+// A forked child's lazy VMA gets an anon_vma when it is split.  So half of them only
+// grow, and stay lazy.
+void change_inherited()
+{
+	static std::size_t pages = batch;
+	constexpr std::size_t half = nr_inherited / 2;
+
+	for (int n = 0; n < 4; n++, pages++)
+		for (std::size_t i = 0; i < half; i++) {
+			split_and_merge(inherited(half + i));
+			timed(MREMAP, [&] {
+				if (mremap(inherited(i), pages * psize, (pages + 1) * psize, 0) == MAP_FAILED)
+					die("mremap");
+			});
+		}
 }
 
 // A process in a cgroup of its own; the quiet one touches its pages (or whatever
@@ -325,19 +441,26 @@ template <typename F> outcome count_migrated(F &&f)
 // All pages to one node, in batches, then to the other.
 outcome migrate(target &t)
 {
-	constexpr std::size_t batch = 256, parts = nr_vmas * nr_pages / batch;
-	static void *where[batch];
-	static int node[batch], status[batch];
+	constexpr std::size_t parts = nr_vmas * nr_pages / batch;
+	const unsigned turn = t.turn++;
 
-	for (std::size_t k = 0; k < batch; k++) {
-		const std::size_t x = t.turn % parts * batch + k;
+	return count_migrated([&] {
+		move_pages(t.p.pid, 1 - turn / parts % 2, [&](std::size_t k) {
+			const std::size_t x = turn % parts * batch + k;
 
-		where[k] = vma(x / nr_pages) + x % nr_pages * psize;
-		node[k] = 1 - t.turn / parts % 2;
-	}
-	t.turn++;
-	return count_migrated(
-		[&] { syscall(SYS_move_pages, t.p.pid, batch, where, node, status, MPOL_MF_MOVE_ALL); });
+			return vma(x / nr_pages) + x % nr_pages * psize;
+		});
+	});
+}
+
+// The quiet one is the actor.
+outcome change(target &t)
+{
+	outcome o;
+
+	t.p.do_again();
+	o.done = 4 * nr_inherited;
+	return o;
 }
 
 outcome compact(target &t)
@@ -457,6 +580,7 @@ constexpr row rows[] = {
 	{"migrate", migrate, "pages"},
 	{"reclaim", reclaim, "pages"},
 	{"soft_offline", soft_offline, "pages"},
+	{"family", change, "vmas"},
 	{"compact", compact, "pages"},
 	{"offline", offline, "blocks"},	// last, as it leaves a movable zone behind
 };
@@ -477,7 +601,7 @@ void figure(const row &r, const char *how, const char *what, unsigned rep, doubl
 void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max)
 {
 	const bool is_hostile = std::strcmp(how, "alone"), own = !std::strcmp(how, "own");
-	const bool compacts = r.act == compact;
+	const bool compacts = r.act == compact, changes = r.act == change;
 	const auto fresh = [&r, compacts] {
 		const unsigned long node = 1UL << compacts;
 
@@ -487,13 +611,32 @@ void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max
 			map(vma(i));
 	};
 	hostile->ready = hostile->go = false;
-	const process quiet("quiet", 0, fresh, compacts && !own ? fill : touch_all);
+	const bool related = !std::strcmp(how, "family");
+	std::optional<family> parent;
+	if (related)
+		parent.emplace();
+	const process quiet(
+		"quiet", 0,
+		[&] {
+			if (!changes)
+				return fresh();
+			if (!related)
+				map_inherited();
+			touch_inherited();
+		},
+		changes ? change_inherited : compacts && !own ? fill : touch_all);
 	quiet.done();
+	if (changes && !related)
+		parent.emplace();
 	const process other("hostile", 1, [&] {
-		fresh();
-		touch_all();
+		if (!changes) {
+			fresh();
+			touch_all();
+		}
 		hostile->ready = true;
 		wait_to_go();
+		if (is_hostile && changes)
+			be_hostile_child(pause_max);
 		if (is_hostile)
 			be_hostile(pause_max);
 		for (;;)
@@ -536,19 +679,21 @@ void run(const row &r, const char *how, unsigned reps, u64 window, u64 pause_max
 		figure(r, how, "done", rep, sum.done * 1e6 / took, (std::string(r.unit) + "_per_M").c_str());
 		if (sum.asked)
 			figure(r, how, "success", rep, double(sum.done) / sum.asked, "of_asked");
-		if (!is_hostile)
-			continue;
-		figure(r, how, "hostile", rep, turns * 1e6 / took, "turns_per_M");
+		if (is_hostile)
+			figure(r, how, "hostile", rep, turns * 1e6 / took, "turns_per_M");
 		for (unsigned c = 0; c < NR_CALLS; c++) {
 			std::vector<u64> &v = took_calls[c];
 
 			if (v.empty())
 				continue;
 			std::sort(v.begin(), v.end());
+			if (changes)
+				figure(r, how, (std::string(call_names[c]) + "_p50").c_str(), rep, v[v.size() / 2],
+				       "insn");
 			figure(r, how, (std::string(call_names[c]) + "_p99").c_str(), rep, v[v.size() * 99 / 100], "insn");
 			figure(r, how, (std::string(call_names[c]) + "_max").c_str(), rep, v.back(), "insn");
 		}
-		if (most)
+		if (is_hostile && most)
 			figure(r, how, "vma_structs_max", rep, most, "objects");
 	}
 	// Are all structs given back soon, while pages go on being migrated?
@@ -595,7 +740,7 @@ int main(int argc, char **argv)
 			make_movable();
 		if (r.act == compact)
 			leave_to_compact(160 << 20);
-		for (const char *how : {"alone", "neighbour", "own"})
+		for (const char *how : {"alone", "neighbour", r.act == change ? "family" : "own"})
 			run(r, how, std::atoi(argv[1]), std::strtoull(argv[2], nullptr, 0),
 			    std::strtoull(argv[3], nullptr, 0));
 		if (r.act == compact)

@@ -1634,13 +1634,15 @@ bool splat(int kmsg, std::string &line)
 	return false;
 }
 
-// It has ended, and its parent, which has much to do, does not know yet.
+// It has ended, and its parent, which has much to do, does not know yet, or waits for
+// it just now: then it is X, and a moment later nothing.
 bool is_gone(const slot &s)
 {
 	const pid_t pid = s.pid;
 	const std::string status = pid ? get(proc(pid, "status").c_str()) : "";
 
-	return status.empty() || status.find("\nState:\tZ") != status.npos;
+	return status.empty() || status.find("\nState:\tZ") != status.npos ||
+		status.find("\nState:\tX") != status.npos;
 }
 
 void stuck(const slot &s, unsigned for_seconds)

@@ -75,8 +75,7 @@
  *   UNLINK_LOADS_TWICE	it is loaded twice before
  *   NO_UNLINKED		a head's ->anon_vma does not outlive it for its group
  *   FREE_HEAD		vm_area_free() frees a head
- *   NO_CMPXCHG		vm_area_free() overwrites what an upgrade stored
- *   NO_LOOP		its cmpxchg is tried once
+ *   NO_ATOMIC		vm_area_free() overwrites what an upgrade stored
  *   NO_RELEASE		anon_vma_free() does not let the head go
  *   FREE_LOCK_FIRST	it looks whether it is locked before it does
  *   NO_ROOT_REF		a child's anon_vma has no reference to the root
@@ -545,7 +544,10 @@ inline look(held)
 #else
 			w = (k == NOMM -> NUL : w)
 #endif
-		:: w && !ISLAZY(w) -> assert(AV_ALIVE); k = ROOT
+		:: w && !ISLAZY(w) ->
+			assert(AV_ALIVE);
+			k = ROOT;
+			w = (avref -> w : NUL)
 		:: else
 		fi
 	}
@@ -618,7 +620,7 @@ inline lock_folio_anon_vma(held)
 					d_step { rcu_unlock(); l = GIVE_UP }
 #else
 					/* All of an mm may be gone, and a child have the folio. */
-					d_step { rcu_unlock(); l = (k == ROOT -> NOLOCK : AGAIN) }
+					d_step { rcu_unlock() }
 #endif
 				:: else ->
 					/* With the reference: is it what we want? */
@@ -659,7 +661,7 @@ inline lock_folio_anon_vma(held)
 							assert(k != ROOT);
 #endif
 							if
-							:: k == ROOT -> av_free(); l = NOLOCK; z = 0
+							:: k == ROOT -> av_free(); z = 0
 							:: else ->
 #ifdef BR_LAST_PUT_GIVES_UP
 								l = GIVE_UP;
@@ -690,7 +692,7 @@ inline lock_folio_anon_vma(held)
 				z = 0;
 #ifndef BR_NO_MAPPED
 				if
-				:: !held && mc == 0 -> up_read(k); d_step { rcu_unlock(); l = NOLOCK }
+				:: !held && mc == 0 -> up_read(k); d_step { rcu_unlock() }
 				:: else ->
 #else
 				if
@@ -1145,30 +1147,25 @@ inline area_free(u)
 	gone[u] = 1;
 	was = avma[u];
 	fin = 0;
-	do
+	if
 #ifndef BR_FREE_HEAD
-	:: !fin && (was & UNL) ->
-#ifdef BR_NO_CMPXCHG
-		d_step { avma[u] = was | DEF; st[u] = DEFERRED; fin = 1 }
-#else
-		atomic {
+	:: (was & UNL) || was == DEAD ->
+		d_step {
+#ifndef BR_NO_ATOMIC
+#ifdef REACH_FREE_LATER
+			assert(avma[u] == was);
+#endif
+			was = avma[u];
+#endif
+			avma[u] = was | DEF;
 			if
-			:: avma[u] == was -> avma[u] = was | DEF; st[u] = DEFERRED; fin = 1
-			:: else ->
-#ifdef REACH_FREE_RETRY
-				REACHED;
-#endif
-				was = avma[u];
-#ifdef BR_NO_LOOP
-				/* Tried once, as if only the anon_vma could have been faster. */
-				break
-#endif
+			:: was & UNL -> st[u] = DEFERRED; fin = 1
+			:: else
 			fi
 		}
 #endif
-#endif
-	:: else -> break
-	od;
+	:: else
+	fi;
 	if
 	:: fin
 	:: !fin && was == DEAD -> lazy_free(u, ALLOC)

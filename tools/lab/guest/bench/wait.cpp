@@ -72,7 +72,7 @@ private:
 
 // The one who is made to wait changes VMAs in turn, each of which was touched
 // a while ago: splits and merges it, unmaps it, and maps and touches it anew.
-constexpr std::size_t nr_vmas = 256, nr_pages = 16;
+constexpr std::size_t nr_pages = 16;
 
 void report(Run &run, const std::string &line, std::vector<std::uint64_t> &t)
 {
@@ -83,14 +83,14 @@ void report(Run &run, const std::string &line, std::vector<std::uint64_t> &t)
 
 void change_vmas(Run &run, const std::string &line, const Vmas &vmas)
 {
-	const unsigned turns = run.rep ? 1500 : nr_vmas;
+	const unsigned turns = run.rep ? 1500 : vmas.size();
 	std::vector<std::uint64_t> protect, unmap;
 	const Counter waited = waits();
 	std::uint64_t in_calls = 0;
 
 	on_cpu(0);
 	for (unsigned i = 0; i < turns; i++) {
-		char *const p = vmas[i % nr_vmas];
+		char *const p = vmas[i % vmas.size()];
 		const std::uint64_t before = waited.read();
 		std::uint64_t t = now();
 
@@ -114,7 +114,7 @@ void change_vmas(Run &run, const std::string &line, const Vmas &vmas)
 void wait_quiet(Run &run)
 {
 	short_turns();
-	const Vmas vmas(nr_vmas, nr_pages);
+	const Vmas vmas(run.size, nr_pages);
 	vmas.touch();
 	const Neighbour spins([] {});
 
@@ -132,11 +132,11 @@ void wait_busy(Run &run)
 			  reclaim = std::string(group) + "/memory.reclaim";
 	mkdir(group, 0755);
 	write_file(procs.c_str(), "0");
-	const Vmas vmas(nr_vmas, nr_pages);
+	const Vmas vmas(run.size, nr_pages);
 	vmas.touch();
 	write_file("/sys/fs/cgroup/cgroup.procs", "0");
 	std::vector<void *> where;
-	for (std::size_t i = 0; i < nr_vmas; i++)
+	for (std::size_t i = 0; i < vmas.size(); i++)
 		for (std::size_t j = 0; j < nr_pages; j++)
 			where.push_back(vmas[i] + j * page);
 	std::vector<int> node(where.size()), status(where.size());
@@ -165,7 +165,7 @@ void wait_busy(Run &run)
 void wait_hostile(Run &run)
 {
 	short_turns();
-	const Vmas vmas(nr_vmas, nr_pages);
+	const Vmas vmas(run.size, nr_pages);
 	vmas.touch();
 	char *const at = arena(2 * huge);
 	bool first = true;
@@ -290,7 +290,7 @@ void smp_family(Run &run)
 const std::vector<Row> bench::wait_rows = {
 	{"smp_touch", {3000}, 4, smp_touch, true},
 	{"smp_family", {4000}, 16, smp_family, true},
-	{"wait_quiet", {1, 16, 256}, 3, wait_quiet, true},
-	{"wait_busy", {1, 16, 256}, 3, wait_busy, true},
-	{"wait_hostile", {1, 16, 256}, 3, wait_hostile, true},
+	{"wait_quiet", {256}, 9, wait_quiet, true},
+	{"wait_busy", {256}, 9, wait_busy, true},
+	{"wait_hostile", {256}, 9, wait_hostile, true},
 };
