@@ -78,10 +78,7 @@ bool read_setting(const char *path, char *value, size_t size)
 	start = strchr(buf, '[');
 	start = start ? start + 1 : buf;
 	start[strcspn(start, "]\n")] = '\0';
-	if (strlen(start) >= size)
-		return false;
-	strcpy(value, start);
-	return true;
+	return snprintf(value, size, "%s", start) < (int)size;
 }
 
 static bool find_swap(char *dev, int *prio)
@@ -870,11 +867,11 @@ const char *cgroup_enter(void)
 	char path[256], buf[256] = "";
 	FILE *f;
 
-	strcpy(undo->cgroup_root, "/sys/fs/cgroup");
+	snprintf(undo->cgroup_root, sizeof(undo->cgroup_root), "/sys/fs/cgroup");
 	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK)) {
-		strcpy(undo->cgroup_root, "/tmp/anon_rmap.XXXXXX");
+		snprintf(undo->cgroup_root, sizeof(undo->cgroup_root), "/tmp/anon_rmap.XXXXXX");
 		if (!mkdtemp(undo->cgroup_root)) {
-			strcpy(undo->cgroup_root, "/anon_rmap.XXXXXX");
+			snprintf(undo->cgroup_root, sizeof(undo->cgroup_root), "/anon_rmap.XXXXXX");
 			if (!mkdtemp(undo->cgroup_root))
 				return "no place to mount cgroup2";
 		}

@@ -24,6 +24,7 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include "anon_rmap.h"
@@ -96,6 +97,7 @@ ANON_TEST(fault_one)
 		fill(slot(i), 0, NP, SEED + i);
 	EXPECT_BECAME_LAZY(MANY);
 	EXPECT_EVENTS(EV_LAZY, 2 * MANY, false);
+	EXPECT_EVENTS(EV_UPGRADE, MANY, false);
 	for (unsigned int i = 0; i < MANY; i++)
 		ASSERT_TRUE(check(slot(i), 0, NP, SEED + i));
 
@@ -117,6 +119,8 @@ ANON_TEST(fault_many)
 	for (unsigned int i = 0; i < nr; i++)
 		fill(page(p, i * step), i, n, SEED);
 	EXPECT_BECAME_LAZY(nr);
+	EXPECT_EVENTS(EV_LAZY, MANY + (variant->action ? nr : 0), false);
+	EXPECT_EVENTS(EV_UPGRADE, MANY, false);
 
 	for (unsigned int i = 0; i < nr; i++)
 		ASSERT_TRUE(check(page(p, i * step), i, n, SEED));
@@ -183,6 +187,8 @@ ANON_TEST(fault_race)
 		pthread_barrier_wait(&race.stop);
 	}
 	EXPECT_BECAME_LAZY(RACE_ROUNDS);
+	EXPECT_EVENTS(EV_LAZY, 2 * RACE_ROUNDS, false);
+	EXPECT_EVENTS(EV_UPGRADE, RACE_ROUNDS, false);
 	for (unsigned int i = 0; i < RACE_THREADS; i++)
 		ASSERT_EQ(pthread_join(racer[i].thread, NULL), 0);
 
@@ -229,6 +235,7 @@ ANON_TEST(group_join_race)
 		pthread_barrier_wait(&race.stop);
 	}
 	EXPECT_SPLIT(RACE_ROUNDS);
+	EXPECT_EVENTS(EV_LAZY, RACE_ROUNDS, false);
 	for (unsigned int i = 0; i < RACE_THREADS; i++)
 		ASSERT_EQ(pthread_join(racer[i].thread, NULL), 0);
 
@@ -367,6 +374,78 @@ static bool by_uffd_move(char *p)
 	return ok && check(p, 0, NP, SEED);
 }
 
+/* A private mapping of a file: what is only read is the file's. */
+static bool by_file(char *p)
+{
+	int fd = memfd_create("anon_rmap", MFD_CLOEXEC);
+	bool ok;
+
+	ok = fd >= 0 && !ftruncate(fd, bytes(NP)) &&
+		mmap(p, bytes(NP), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) == p &&
+		check_zero(p, NP);
+	close(fd);
+	return ok && by_kernel(p);
+}
+
+/* As a debugger writes: to a page that its owner may only read. */
+static bool by_debugger(char *p)
+{
+	char *buf = map_filled(page(p, SLOT_PAGES), NP, SEED);
+	int fd = open("/proc/self/mem", O_RDWR);
+	bool ok = buf && fd >= 0 && !mprotect(p, bytes(NP), PROT_READ);
+
+	window();
+	/* Where that is not allowed the owner has to write. */
+	if (pwrite(fd, buf, bytes(NP), (off_t)p) == (ssize_t)bytes(NP))
+		ok &= check(p, 0, NP, SEED) && !mprotect(p, bytes(NP), PROT_READ | PROT_WRITE);
+	else
+		ok &= !mprotect(p, bytes(NP), PROT_READ | PROT_WRITE) && by_kernel(p);
+	close(fd);
+	return ok;
+}
+
+/* Page by page, as a stack grows. */
+static bool by_stack(char *p)
+{
+	if (munmap(p, bytes(NP)) ||
+	    mmap(page(p, NP - 1), psize(), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0) == MAP_FAILED)
+		return false;
+	for (unsigned int i = NP; i--; )
+		fill_page(page(p, i), SEED, i);
+	return count_vmas(p, NP) == 1 && check(p, 0, NP, SEED);
+}
+
+/* Its neighbour has pages, but can never be one with it. */
+static bool by_stranger(char *p)
+{
+	char *q = page(p, NP);
+
+	if (!map(q, NP) || madvise(q, bytes(NP), MADV_DONTFORK))
+		return false;
+	fill(q, 0, NP, SEED2);
+	window();
+	return by_kernel(p) && count_vmas(p, 2 * NP) == 2 && check(q, 0, NP, SEED2);
+}
+
+static bool forked(void)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	return pid > 0 && reap(pid);
+}
+
+/* Who has no pages yet shares none. */
+static bool by_parent(char *p)
+{
+	bool ok = forked();
+
+	window();
+	return ok && by_kernel(p);
+}
+
 struct way {
 	const char *name;
 	bool (*act)(char *p);
@@ -374,12 +453,18 @@ struct way {
 
 static const struct way first_page[] = {
 	{ "MADV_POPULATE_WRITE", by_populate },
+	/* There is nothing near below it. */
+	{ "growth of a stack", by_stack },
 	{ "mlock", by_mlock },
 	{ "MADV_GUARD_INSTALL", by_guard },
 	{ "read", by_kernel },
 	{ "mremap that grows", by_growth },
 	{ "mremap that moves", by_move },
 	{ "UFFDIO_MOVE", by_uffd_move },
+	{ "write to a file mapping", by_file },
+	{ "write to /proc/self/mem", by_debugger },
+	{ "beside one of another kind", by_stranger },
+	{ "after a fork", by_parent },
 };
 
 /* The first page comes not by a fault of its user, but by someone's request. */
@@ -429,6 +514,26 @@ static bool survives_migration(char *p)
 			      migrate_to(0, p, NP, env->node[0], MPOL_MF_MOVE));
 }
 
+static bool survives_mbind(char *p)
+{
+	unsigned long mask = 0;
+
+	if (env->numa)
+		mask = 1ul << env->node[1];
+	return !env->numa ||
+		(!syscall(__NR_mbind, p, bytes(NP), MPOL_PREFERRED, &mask, sizeof(mask) * 8,
+			  MPOL_MF_MOVE) && check(p, 0, NP, SEED));
+}
+
+static bool survives_growth(char *p)
+{
+	char *q = page(p, NP);
+
+	return mremap(p, bytes(NP), bytes(2 * NP), 0) == p && check_zero(q, NP) &&
+		map_filled(page(q, NP), NP, SEED2) && count_vmas(p, 3 * NP) == 1 &&
+		check(p, 0, NP, SEED);
+}
+
 static bool survives_mprotect(char *p)
 {
 	return !mprotect(p, bytes(NP), PROT_READ) && check(p, 0, NP, SEED) &&
@@ -440,15 +545,6 @@ static bool survives_neighbours(char *p)
 	return !madvise(p, bytes(NP), MADV_DOFORK) &&
 		map_filled(page(p, NP), NP, SEED2) && count_vmas(p, 2 * NP) == 1 &&
 		check(p, 0, NP, SEED) && check(page(p, NP), 0, NP, SEED2);
-}
-
-static bool forked(void)
-{
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(0);
-	return pid > 0 && reap(pid);
 }
 
 static bool survives_dontfork(char *p)
@@ -477,6 +573,8 @@ static const struct way harmless[] = {
 	{ "MADV_FREE", survives_free },
 	{ "swap", survives_swap },
 	{ "migration", survives_migration },
+	{ "mbind", survives_mbind },
+	{ "mremap that grows", survives_growth },
 	{ "mprotect", survives_mprotect },
 	{ "mlock", by_mlock },
 	{ "MADV_GUARD_INSTALL", by_guard },
@@ -551,6 +649,33 @@ static bool joins_neighbour(char *p)
 		count_vmas(p, 2 * NP) == 1 && check(q, 0, NP, SEED2) && !munmap(q, bytes(NP));
 }
 
+static bool joins_untouched(char *p)
+{
+	char *q = page(p, NP);
+
+	return !mprotect(p, bytes(NP), PROT_READ) && map(q, NP) && count_vmas(p, 2 * NP) == 2 &&
+		!mprotect(p, bytes(NP), PROT_READ | PROT_WRITE) && count_vmas(p, 2 * NP) == 1 &&
+		check(p, 0, NP, SEED) && map_filled(q, NP, SEED2) && !munmap(q, bytes(NP));
+}
+
+static bool cuts_mbind(char *p)
+{
+	unsigned long mask;
+
+	if (!env->numa)
+		return cuts_mprotect(p);
+	mask = 1ul << env->node[1];
+	return !syscall(__NR_mbind, page(p, 4), bytes(4), MPOL_PREFERRED, &mask,
+			sizeof(mask) * 8, MPOL_MF_MOVE) && count_vmas(p, NP) == 3 &&
+		!syscall(__NR_mbind, p, bytes(NP), MPOL_DEFAULT, NULL, 0, 0);
+}
+
+static bool shrinks(char *p)
+{
+	return mremap(p, bytes(NP), bytes(NP / 2), 0) == p &&
+		map_filled(page(p, NP / 2), NP / 2, SEED2) && check(p, 0, NP / 2, SEED);
+}
+
 static bool cuts_uffd(char *p)
 {
 	int fd = uffd_open(0);
@@ -564,6 +689,22 @@ static bool cuts_uffd(char *p)
 	return ok;
 }
 
+/* Of one VMA of a group to another, where the next fault finds it. */
+static bool moves_uffd(char *p)
+{
+	int fd = uffd_open(UFFD_FEATURE_MOVE);
+	bool ok;
+
+	if (fd < 0)
+		return cuts_mprotect(p);
+	ok = !madvise(page(p, 4), bytes(4), MADV_DONTNEED) &&
+		!uffd_register(fd, page(p, 4), bytes(4), true, false, false) &&
+		count_vmas(p, NP) == 3 && uffd_move(fd, page(p, 4), p, 4) &&
+		!uffd_unregister(fd, page(p, 4), bytes(4)) && check(page(p, 4), 0, 4, SEED);
+	close(fd);
+	return ok && check_zero(p, 4);
+}
+
 static const struct way splits[] = {
 	{ "mprotect", cuts_mprotect },
 	{ "munmap", cuts_munmap },
@@ -572,7 +713,11 @@ static const struct way splits[] = {
 	{ "mremap", moves },
 	{ "mremap of a part", moves_part },
 	{ "a neighbour's first page", joins_neighbour },
+	{ "an untouched neighbour", joins_untouched },
+	{ "mbind", cuts_mbind },
+	{ "mremap that shrinks", shrinks },
 	{ "userfaultfd", cuts_uffd },
+	{ "UFFDIO_MOVE", moves_uffd },
 };
 
 ANON_TEST(stays_lazy_in_group)
@@ -597,7 +742,50 @@ ANON_TEST(stays_lazy_in_group)
 	}
 }
 
-/* Fork upgrades, once, and what the child gets is lazy, until it is split or forked. */
+struct toucher {
+	pthread_t thread;
+	char *p;
+	atomic_bool stop;
+};
+
+static void *touch_fn(void *arg)
+{
+	struct toucher *t = arg;
+
+	while (!t->stop) {
+		for (unsigned int i = 0; i < NP; i++)
+			__atomic_store_n(page(t->p, i), 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* The VMAs of a group come and go while another thread faults pages into them. */
+ANON_TEST(stays_lazy_beside_faults)
+{
+	struct toucher t = { .p = map_filled(slot(0), NP, SEED) };
+
+	ASSERT_NE(t.p, NULL);
+	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
+	begin();
+	ASSERT_EQ(pthread_create(&t.thread, NULL, touch_fn, &t), 0);
+	for (unsigned int i = 0; i < 200; i++) {
+		EXPECT_TRUE(cut(t.p, GROUP_MAX, NP / GROUP_MAX));
+		EXPECT_EQ(madvise(t.p, bytes(NP), MADV_DONTNEED), 0);
+		EXPECT_TRUE(uncut(t.p, NP));
+	}
+	t.stop = true;
+	ASSERT_EQ(pthread_join(t.thread, NULL), 0);
+	EXPECT_LAZY_IF(variant->setup && env->groups, t.p, NP);
+	fill(t.p, 0, NP, SEED2);
+	ASSERT_TRUE(sound(t.p, 0, NP, SEED2));
+}
+
+static char *moved_slot(unsigned int i)
+{
+	return page(slot(i), 2 * NP);
+}
+
+/* Fork upgrades, once; what the child gets is lazy, until it is split, moved or forked. */
 ANON_TEST(fork_upgrades)
 {
 	struct kid k, k2;
@@ -614,13 +802,18 @@ ANON_TEST(fork_upgrades)
 
 		kid_pause(&k, ok);
 		window();
-		for (unsigned int i = 0; i < MANY; i++)
-			ok &= !munmap(page(slot(i), 4), bytes(4));
+		for (unsigned int i = 0; i < MANY; i++) {
+			if (i & 1)
+				ok &= mremap(slot(i), bytes(NP), bytes(NP), MREMAP_MAYMOVE |
+					     MREMAP_FIXED, moved_slot(i)) == moved_slot(i);
+			else
+				ok &= !munmap(page(slot(i), 4), bytes(4));
+		}
 		/* They have ancestors, so they have no groups. */
 		ok &= events_fit(EV_UPGRADE, MANY, variant->action);
 		kid_pause(&k, ok);
 		for (unsigned int i = 0; i < MANY; i++)
-			ok &= check(slot(i), 0, 4, SEED + i);
+			ok &= check(i & 1 ? moved_slot(i) : slot(i), 0, 4, SEED + i);
 		kid_exit(ok);
 	}
 	ASSERT_GT(k.pid, 0);
@@ -658,13 +851,15 @@ ANON_TEST(ksm_upgrades)
 	reason = ksm_prepare(r, NP);
 	if (reason)
 		SKIP(return, "%s", reason);
+	/* A single one, and a group. */
+	ASSERT_TRUE(cut(q, 2, NP / 2));
 	begin();
 	ASSERT_EQ(madvise(p, bytes(NP), MADV_MERGEABLE), 0);
 	ASSERT_EQ(madvise(q, bytes(NP), MADV_MERGEABLE), 0);
 	for (int i = 0; i < 6 && ksm_get_self_merging_pages() < 2 * NP; i++)
 		ASSERT_EQ(ksm_start(), 0);
 	EXPECT_EQ(ksm_get_self_merging_pages(), 2 * NP);
-	EXPECT_UPGRADED(2);
+	EXPECT_UPGRADED(1 + env->groups);
 	ASSERT_EQ(ksm_stop(), 0);
 	/* What it has looked at, but not merged. */
 	EXPECT_LAZY_IF(variant->setup, r, NP);
@@ -675,7 +870,7 @@ ANON_TEST(ksm_upgrades)
 ANON_TEST(thp_stays_lazy)
 {
 	const unsigned int n = env->pmd_size / psize();
-	char *p, *q, cmd[96];
+	char *p, *q, *r, cmd[96];
 
 	if (no_thp())
 		SKIP(return, "%s", no_thp());
@@ -684,7 +879,16 @@ ANON_TEST(thp_stays_lazy)
 		SKIP(return, NO_THP);
 	q = env->arena + 3 * env->pmd_size;
 	ASSERT_NE(map_filled(q, n, SEED2), NULL);
+	r = map_thp(5, SEED3);
 	begin();
+	/* Parts of it in two VMAs, then all of it elsewhere. */
+	if (r) {
+		ASSERT_EQ(mprotect(page(r, n / 4), bytes(n / 2), PROT_READ), 0);
+		ASSERT_EQ(mprotect(page(r, n / 4), bytes(n / 2), PROT_READ | PROT_WRITE), 0);
+		ASSERT_EQ(mremap(r, env->pmd_size, env->pmd_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+				 r + 2 * env->pmd_size), r + 2 * env->pmd_size);
+		r += 2 * env->pmd_size;
+	}
 	ASSERT_TRUE(shake(p, n));
 	snprintf(cmd, sizeof(cmd), "%d,0x%lx,0x%lx,0", getpid(),
 		 (unsigned long)p, (unsigned long)p + env->pmd_size);
@@ -695,6 +899,10 @@ ANON_TEST(thp_stays_lazy)
 	ASSERT_TRUE(check(q, 0, n, SEED2));
 	EXPECT_LAZY_IF(variant->setup, p, n);
 	EXPECT_LAZY_IF(variant->setup, q, n);
+	if (r) {
+		ASSERT_TRUE(check(r, 0, n, SEED3));
+		EXPECT_LAZY_IF(variant->setup && env->groups, r, n);
+	}
 }
 
 /* A VMA that others' pages still name has to wait for them. */
