@@ -529,7 +529,8 @@ static bool survives_growth(char *p)
 {
 	char *q = page(p, NP);
 
-	return mremap(p, bytes(NP), bytes(2 * NP), 0) == p && check_zero(q, NP) &&
+	return !munmap(q, bytes(2 * NP)) &&
+		mremap(p, bytes(NP), bytes(2 * NP), 0) == p && check_zero(q, NP) &&
 		map_filled(page(q, NP), NP, SEED2) && count_vmas(p, 3 * NP) == 1 &&
 		check(p, 0, NP, SEED);
 }
@@ -769,7 +770,7 @@ ANON_TEST(stays_lazy_beside_faults)
 	begin();
 	ASSERT_EQ(pthread_create(&t.thread, NULL, touch_fn, &t), 0);
 	for (unsigned int i = 0; i < 200; i++) {
-		EXPECT_TRUE(cut(t.p, GROUP_MAX, NP / GROUP_MAX));
+		EXPECT_TRUE(cut(t.p, NP / PIECE, PIECE));
 		EXPECT_EQ(madvise(t.p, bytes(NP), MADV_DONTNEED), 0);
 		EXPECT_TRUE(uncut(t.p, NP));
 	}
