@@ -767,7 +767,7 @@ ANON_TEST(stays_lazy_beside_faults)
 	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
 	begin();
 	ASSERT_EQ(pthread_create(&t.thread, NULL, touch_fn, &t), 0);
-	for (unsigned int i = 0; i < 200; i++) {
+	for (unsigned int i = 0; i < 50; i++) {
 		EXPECT_TRUE(cut(t.p, NP / PIECE, PIECE));
 		EXPECT_EQ(madvise(t.p, bytes(NP), MADV_DONTNEED), 0);
 		EXPECT_TRUE(uncut(t.p, NP));
