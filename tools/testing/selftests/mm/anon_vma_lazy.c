@@ -776,7 +776,8 @@ ANON_TEST(stays_lazy_beside_faults)
 	ASSERT_EQ(pthread_join(t.thread, NULL), 0);
 	EXPECT_LAZY_IF(variant->setup && env->groups, t.p, NP);
 	fill(t.p, 0, NP, SEED2);
-	ASSERT_TRUE(sound(t.p, 0, NP, SEED2));
+	/* Other CPUs' batches still hold pages: migration drains. */
+	ASSERT_TRUE(env->numa ? sound(t.p, 0, NP, SEED2) : check(t.p, 0, NP, SEED2));
 }
 
 static char *moved_slot(unsigned int i)
