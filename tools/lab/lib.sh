@@ -44,6 +44,11 @@ note()
 	echo "[$(date +%H:%M:%S)] $*"
 }
 
+selftest_programs()	# -> the series' own selftests, a name a line
+{
+	(cd "$top/tools/testing/selftests/mm" && ls -- anon_*.c | sed 's/\.c$//; /^anon_rmap$/d')
+}
+
 elapsed()	# seconds -> 1m02s
 {
 	printf '%dm%02ds' $(($1 / 60)) $(($1 % 60))
