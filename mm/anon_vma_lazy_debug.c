@@ -164,18 +164,39 @@ static const char *verify_group(const struct vm_area_struct *vma)
 	return nr > LAZY_GROUP_MAX ? "a group is too large" : NULL;
 }
 
+static const char *verify_listed(const struct vm_area_struct *vma,
+				 struct anon_vma *anon_vma)
+{
+	const struct vm_area_struct *head = anon_vma_list(anon_vma), *other;
+	bool linked = vma == head;
+	int nr = linked;
+
+	if (!head)
+		return "a VMA is on the list of an anon_vma that has none";
+	/* I1: what names the head is to be found through the anon_vma. */
+	if (anon_vma_resolve((void *)head + ANON_VMA_LAZY) != anon_vma)
+		return "a head does not lead to its anon_vma";
+	/* Relatives come and go. */
+	down_read(&anon_vma->rwsem);
+	list_for_each_entry(other, &head->anon_vma_chain, anon_vma_chain) {
+		linked |= other == vma;
+		nr += other->vm_mm == vma->vm_mm;
+	}
+	up_read(&anon_vma->rwsem);
+	if (!linked)
+		return "a VMA is not on the list of its anon_vma";
+	return nr > LAZY_GROUP_MAX ? "a list has too many VMAs of one mm" : NULL;
+}
+
 static const char *verify_chain(const struct vm_area_struct *vma)
 {
-	/* A lazy child does not have an entry for itself. */
-	bool linked = anon_vma_is_lazy(vma->anon_vma);
 	const struct anon_vma_chain *avc;
 	const struct vm_area_struct *head;
 	struct anon_vma *root = NULL;
+	bool linked = false;
 
-	if (linked && lazy_vma(vma->anon_vma) != vma)
-		return "a forked child has a head that is not itself";
 	if (list_empty(&vma->anon_vma_chain))
-		return "a VMA has ancestors or an anon_vma, and no chain";
+		return "a VMA has an anon_vma, and is not linked to it";
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
 		linked |= avc->anon_vma == vma->anon_vma;
 		if (avc->vma != vma)
@@ -194,6 +215,7 @@ static const char *verify_chain(const struct vm_area_struct *vma)
 static const char *verify_vma(const struct vm_area_struct *vma)
 {
 	const struct anon_vma *own = vma->anon_vma;
+	struct anon_vma *listed = vma_listed_anon_vma(vma, own);
 
 	if (!own)
 		return list_empty(&vma->anon_vma_chain) ? NULL :
@@ -201,9 +223,15 @@ static const char *verify_vma(const struct vm_area_struct *vma)
 	if (anon_vma_is_unlinked(own))
 		return "a VMA is marked as unlinked";
 	if (anon_vma_is_lazy(own) &&
-	    (is_vm_hugetlb_page(vma) || mm_has_notifiers(vma->vm_mm)))
+	    ((vma->vm_flags & (VM_HUGETLB | VM_PFNMAP)) || mm_has_notifiers(vma->vm_mm)))
 		return "a VMA must not be lazy";
-	return anon_vma_is_group(own) ? verify_group(vma) : verify_chain(vma);
+	if (anon_vma_is_group(own))
+		return listed ? "a VMA is in a group and on a list" : verify_group(vma);
+	if (anon_vma_is_lazy(own) && lazy_vma(own) != vma)
+		return "a forked child has a head that is not itself";
+	if (anon_vma_is_lazy(own) && !listed)
+		return "a forked child is not on the list of its parent's anon_vma";
+	return listed ? verify_listed(vma, listed) : verify_chain(vma);
 }
 
 /**

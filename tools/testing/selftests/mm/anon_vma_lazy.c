@@ -785,7 +785,10 @@ static char *moved_slot(unsigned int i)
 	return page(slot(i), 2 * NP);
 }
 
-/* Fork upgrades, once; what the child gets is lazy, until it is split, moved or forked. */
+/*
+ * Fork upgrades, once; what the child gets is lazy, until it is split or moved, or is
+ * written to and forked.
+ */
 ANON_TEST(fork_upgrades)
 {
 	struct kid k, k2;
@@ -823,9 +826,16 @@ ANON_TEST(fork_upgrades)
 
 	window();
 	if (kid_spawn(&k2)) {
+		bool ok;
+
 		kid_pause(&k2, true);
+		/* It has no pages of its own: its child is one more of the parent. */
 		window();
-		kid_exit(forked() && events_fit(EV_UPGRADE, MANY, variant->action));
+		ok = forked() && events_fit(EV_UPGRADE, MANY, false);
+		for (unsigned int i = 0; i < MANY; i++)
+			fill_page(slot(i), SEED2, i);
+		window();
+		kid_exit(ok && forked() && events_fit(EV_UPGRADE, MANY, variant->action));
 	}
 	ASSERT_GT(k2.pid, 0);
 	ASSERT_TRUE(kid_paused(&k2));
