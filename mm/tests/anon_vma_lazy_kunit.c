@@ -165,6 +165,43 @@ static struct vm_area_struct *last_member(const struct vm_area_struct *head)
 	return list_last_entry(&head->anon_vma_chain, struct vm_area_struct, anon_vma_chain);
 }
 
+/* The anon_vma on whose list it is. */
+static struct anon_vma *listed(const struct vm_area_struct *vma)
+{
+	return vma_listed_anon_vma(vma, vma->anon_vma);
+}
+
+/* What else it may have, or NULL: a chain. */
+static struct anon_vma_chain *chain(const struct vm_area_struct *vma)
+{
+	if (!vma->anon_vma || anon_vma_is_lazy(vma->anon_vma) || listed(vma))
+		return NULL;
+	return list_first_entry(&vma->anon_vma_chain, struct anon_vma_chain, same_vma);
+}
+
+static size_t chain_length(struct vm_area_struct *vma)
+{
+	return chain(vma) ? list_count_nodes(&vma->anon_vma_chain) : 0;
+}
+
+static bool has_tree(const struct anon_vma *anon_vma)
+{
+	return !RB_EMPTY_ROOT(&anon_vma->rb_root.rb_root);
+}
+
+/* It is a child that has no page of its own, or one that has. */
+static void expect_unnamed(struct kunit *test, const struct vm_area_struct *vma)
+{
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, child_identity(vma));
+	KUNIT_EXPECT_TRUE(test, vma->anon_vma_listed & ANON_VMA_UNNAMED);
+}
+
+static void expect_named(struct kunit *test, const struct vm_area_struct *vma)
+{
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, child_identity(vma));
+	KUNIT_EXPECT_FALSE(test, vma->anon_vma_listed & ANON_VMA_UNNAMED);
+}
+
 /* As a first fault does. */
 static int prepare(struct vm_area_struct *vma)
 {
@@ -200,6 +237,14 @@ static void unmap_pages(struct vm_area_struct *vma)
 	mmap_read_unlock(vma->vm_mm);
 }
 
+/* What a driver might do. */
+static void set_pfnmap(struct vm_area_struct *vma)
+{
+	mmap_write_lock(vma->vm_mm);
+	vm_flags_set(vma, VM_PFNMAP);
+	mmap_write_unlock(vma->vm_mm);
+}
+
 KUNIT_DEFINE_ACTION_WRAPPER(put_mm, mmput, struct mm_struct *);
 
 /* It goes with the test, if not before. */
@@ -220,6 +265,11 @@ static struct mm_struct *fork_mm(struct kunit *test, struct mm_struct *mm)
 	return child;
 }
 
+static void exit_mm(struct kunit *test, struct mm_struct *mm)
+{
+	kunit_release_action(test, put_mm, mm);
+}
+
 static void expect_sound(struct kunit *test, struct mm_struct *mm)
 {
 	unsigned long addr;
@@ -229,6 +279,32 @@ static void expect_sound(struct kunit *test, struct mm_struct *mm)
 		return;
 	why = anon_vma_lazy_verify(mm, &addr);
 	KUNIT_EXPECT_NULL_MSG(test, why, "at %#lx: %s", addr, why);
+}
+
+/* @anon_vma, of which the test has a reference, is kept by VMAs, or only by that. */
+static void expect_kept(struct kunit *test, const struct anon_vma *anon_vma, bool kept)
+{
+	KUNIT_EXPECT_EQ(test, atomic_read(&anon_vma->refcount), 1 + kept);
+}
+
+/* Drop that, the last one. The struct of its head, which is gone, goes with it. */
+static void put_last(struct kunit *test, struct anon_vma *anon_vma, int nr_deferred)
+{
+	int i;
+
+	expect_kept(test, anon_vma, false);
+	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(anon_vma->head->anon_vma), deferred(anon_vma));
+	put_anon_vma(anon_vma);
+	if (!IS_ENABLED(CONFIG_DEBUG_ANON_VMA_LAZY))
+		return;
+	for (i = 0; i < 1000 && atomic_read(&lazy_nr_deferred) > nr_deferred; i++)
+		msleep(20);
+	KUNIT_EXPECT_LE(test, atomic_read(&lazy_nr_deferred), nr_deferred);
+}
+
+static int get_nr_deferred(void)
+{
+	return IS_ENABLED(CONFIG_DEBUG_ANON_VMA_LAZY) ? atomic_read(&lazy_nr_deferred) : 0;
 }
 
 /* They share @anon_vma, and nothing else. */
@@ -315,6 +391,41 @@ static void expect_walk(struct kunit *test, struct folio *folio,
 	folio_unlock(folio);
 	KUNIT_EXPECT_PTR_EQ(test, found, want);
 	KUNIT_EXPECT_EQ(test, nr, 1);
+}
+
+/* Find the VMAs of @anon_vma, upgraded, in the order of a walk: at most @max. */
+static int walk_all(struct anon_vma *anon_vma, struct vm_area_struct **found, int max)
+{
+	struct vm_area_struct *vma = NULL;
+	struct anon_vma_chain *avc;
+	int nr = 0;
+
+	anon_vma_lock_read(anon_vma);
+	while ((vma = anon_vma_next_vma(anon_vma, vma, &avc, 0, ULONG_MAX))) {
+		if (nr < max)
+			found[nr] = vma;
+		nr++;
+	}
+	anon_vma_unlock_read(anon_vma);
+	return nr;
+}
+
+/* Those are @want, of which some may be NULL, in that order. */
+static void expect_order(struct kunit *test, struct anon_vma *anon_vma,
+			 struct vm_area_struct **want, int nr)
+{
+	struct vm_area_struct *found[32];
+	int nr_found = walk_all(anon_vma, found, ARRAY_SIZE(found));
+	int i, n = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (!want[i])
+			continue;
+		if (n < nr_found)
+			KUNIT_EXPECT_PTR_EQ_MSG(test, found[n], want[i], "%d of %d", i, nr);
+		n++;
+	}
+	KUNIT_EXPECT_EQ(test, nr_found, n);
 }
 
 static struct anon_vma *hold(struct kunit *test, struct folio *folio)
@@ -528,10 +639,10 @@ static void state_group(struct kunit *test)
 	}
 	/* A walk of all of them finds each, and the head before those that joined. */
 	vma = NULL;
-	while ((vma = lazy_next_vma(lazy, vma, 0, ULONG_MAX)))
+	while ((vma = listed_next_vma(lazy, vma, 0, ULONG_MAX)))
 		KUNIT_EXPECT_EQ(test, nr++ == 0, vma == lazy_vma(lazy));
 	KUNIT_EXPECT_EQ(test, nr, 3);
-	KUNIT_EXPECT_NULL(test, lazy_next_vma(lazy, NULL, end, end));
+	KUNIT_EXPECT_NULL(test, listed_next_vma(lazy, NULL, end, end));
 	expect_sound(test, mm);
 
 	/* Merged again it is the same, whoever of them is left. */
@@ -559,7 +670,7 @@ static void state_group_deferred(struct kunit *test)
 	/* A walk goes on through it, and does not return it. */
 	expect_walk(test, folio, lazy, lazy, other);
 	folio_put(folio);
-	KUNIT_EXPECT_PTR_EQ(test, lazy_next_vma(lazy, NULL, 0, ULONG_MAX), other);
+	KUNIT_EXPECT_PTR_EQ(test, listed_next_vma(lazy, NULL, 0, ULONG_MAX), other);
 	KUNIT_ASSERT_EQ(test, vm_munmap(other->vm_start, PAGE_SIZE), 0);
 	expect_group(test, last, lazy, 2);
 
@@ -568,6 +679,8 @@ static void state_group_deferred(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, upgrade(last), 0);
 	KUNIT_EXPECT_PTR_EQ(test, last->anon_vma->head, head);
 	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(head->anon_vma), deferred(last->anon_vma));
+	KUNIT_EXPECT_PTR_EQ(test, listed(last), last->anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, first_member(head), last);
 	expect_walk(test, folio, lazy, last->anon_vma, last);
 	folio_put(folio);
 	expect_upgraded(test, mm, last->vm_start, 1, last->anon_vma);
@@ -578,8 +691,9 @@ static void state_upgraded(struct kunit *test)
 	unsigned long addr = map_group(test, 3);
 	struct mm_struct *mm = current->mm;
 	struct anon_vma *lazy = vma_at(mm, addr)->anon_vma, *anon_vma;
-	struct vm_area_struct *head = lazy_vma(lazy);
+	struct vm_area_struct *head = lazy_vma(lazy), *vma;
 	struct folio *folio = touch(test, mm, addr);
+	int i;
 
 	KUNIT_EXPECT_EQ(test, upgrade(first_member(head)), 0);
 	anon_vma = head->anon_vma;
@@ -588,12 +702,75 @@ static void state_upgraded(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, anon_vma->head, head);
 	KUNIT_EXPECT_PTR_EQ(test, anon_vma->root, anon_vma);
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
-	KUNIT_EXPECT_TRUE(test, list_is_singular(&head->anon_vma_chain));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&head->anon_vma_chain), 2);
+	KUNIT_EXPECT_FALSE(test, has_tree(anon_vma));
 
 	/* The folio names the head, which leads to it. */
 	expect_walk(test, folio, lazy, anon_vma, vma_at(mm, addr));
-	folio_put(folio);
 	expect_sound(test, mm);
+
+	/* Merged again it is the same, and when a part is split off that is listed too. */
+	KUNIT_ASSERT_EQ(test, do_madvise(mm, addr, 3 * PAGE_SIZE, MADV_DODUMP), 0);
+	vma = vma_at(mm, addr);
+	KUNIT_EXPECT_EQ(test, vma_pages(vma), 3);
+	expect_order(test, anon_vma, &vma, 1);
+	expect_upgraded(test, mm, addr, 1, anon_vma);
+	KUNIT_ASSERT_EQ(test, do_madvise(mm, addr + PAGE_SIZE, PAGE_SIZE, MADV_DONTDUMP), 0);
+	expect_upgraded(test, mm, addr, 3, anon_vma);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_PTR_EQ(test, listed(vma_at(mm, addr + i * PAGE_SIZE)), anon_vma);
+	KUNIT_EXPECT_FALSE(test, has_tree(anon_vma));
+	expect_walk(test, folio, lazy, anon_vma, vma_at(mm, addr));
+	folio_put(folio);
+}
+
+/* An upgrade leaves the list as it is, and it is kept until the last one goes. */
+static void list_survives_upgrade(struct kunit *test)
+{
+	int head_last, i, j;
+
+	for (head_last = 0; head_last < 2; head_last++) {
+		const unsigned long addr = map_group(test, 4);
+		struct vm_area_struct *vmas[4], *vma;
+		struct mm_struct *mm = current->mm;
+		int nr_deferred = get_nr_deferred();
+		struct anon_vma *lazy, *anon_vma;
+
+		lazy = vma_at(mm, addr)->anon_vma;
+		vma = NULL;
+		for (i = 0; i < 4; i++) {
+			vma = listed_next_vma(lazy, vma, 0, ULONG_MAX);
+			KUNIT_ASSERT_NOT_NULL(test, vma);
+			vmas[i] = vma;
+		}
+		KUNIT_ASSERT_EQ(test, upgrade(vmas[2]), 0);
+		anon_vma = vmas[0]->anon_vma;
+		expect_upgraded(test, mm, addr, 4, anon_vma);
+		KUNIT_EXPECT_PTR_EQ(test, anon_vma->head, vmas[0]);
+		expect_order(test, anon_vma, vmas, 4);
+		KUNIT_EXPECT_FALSE(test, has_tree(anon_vma));
+		for (i = 0; i < 4; i++) {
+			struct folio *folio = touch(test, mm, addr + i * PAGE_SIZE);
+
+			KUNIT_EXPECT_PTR_EQ(test, listed(vmas[i]), anon_vma);
+			expect_walk(test, folio, lazy, anon_vma, vma_at(mm, addr + i * PAGE_SIZE));
+			folio_put(folio);
+		}
+
+		get_anon_vma(anon_vma);
+		for (i = 0; i < 4; i++) {
+			j = head_last ? 3 - i : i;
+			expect_kept(test, anon_vma, true);
+			KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 4 - i);
+			vma = vmas[j];
+			vmas[j] = NULL;
+			KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
+			expect_order(test, anon_vma, vmas, 4);
+			expect_sound(test, mm);
+		}
+		KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 0);
+		put_last(test, anon_vma, nr_deferred);
+	}
 }
 
 /* The head of an anon_vma is unmapped by the parent, and the child lives on. */
@@ -609,8 +786,9 @@ static void state_deferred(struct kunit *test)
 	anon_vma = vma->anon_vma;
 	expect_upgraded(test, current->mm, addr, 1, anon_vma);
 	KUNIT_EXPECT_PTR_EQ(test, anon_vma->head, vma);
-	KUNIT_EXPECT_PTR_EQ(test, child_vma->anon_vma, child_identity(child_vma));
-	KUNIT_EXPECT_TRUE(test, list_is_singular(&child_vma->anon_vma_chain));
+	expect_unnamed(test, child_vma);
+	KUNIT_EXPECT_PTR_EQ(test, listed(child_vma), anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, first_member(vma), child_vma);
 	KUNIT_EXPECT_TRUE(test, vma_is_head(child_vma, child_vma->anon_vma));
 	expect_sound(test, child);
 
@@ -621,8 +799,10 @@ static void state_deferred(struct kunit *test)
 	/* What the child still maps names it, and leads to the child. */
 	expect_walk(test, folio, lazy, anon_vma, child_vma);
 	folio_put(folio);
-	/* Its own pages name the child. */
+	/* Its own pages name the child, from the first one on. */
+	expect_unnamed(test, child_vma);
 	folio = touch(test, child, addr + PAGE_SIZE);
+	expect_named(test, child_vma);
 	expect_walk(test, folio, child_vma->anon_vma, child_vma->anon_vma, child_vma);
 	folio_put(folio);
 	expect_sound(test, child);
@@ -700,6 +880,7 @@ static void join_full(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, prepare(vmas[i]), 0);
 	expect_upgraded(test, current->mm, vmas[0]->vm_start, LAZY_GROUP_MAX + 1,
 			vmas[0]->anon_vma);
+	KUNIT_EXPECT_NULL(test, listed(vmas[i]));
 
 	vma = vma_at(current->mm, map_group(test, LAZY_GROUP_MAX));
 	expect_group(test, vma, vma->anon_vma, LAZY_GROUP_MAX);
@@ -707,6 +888,154 @@ static void join_full(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vma->anon_vma));
 	KUNIT_EXPECT_PTR_EQ(test, copy->anon_vma, vma->anon_vma);
 	KUNIT_EXPECT_EQ(test, vma->anon_vma->num_active_vmas, LAZY_GROUP_MAX + 1);
+	KUNIT_EXPECT_NULL(test, listed(copy));
+	expect_sound(test, current->mm);
+}
+
+/* What does not fit on the list of an upgraded one has a chain, and children as of old. */
+static void list_full(struct kunit *test)
+{
+	struct vm_area_struct *vmas[LAZY_GROUP_MAX + 1], *last, *vma;
+	struct vm_area_struct *found[2 * ARRAY_SIZE(vmas)];
+	int nr_deferred = get_nr_deferred(), i;
+	struct anon_vma *anon_vma;
+	struct mm_struct *mm, *child;
+
+	map_neighbours(test, vmas, ARRAY_SIZE(vmas));
+	mm = current->mm;
+	for (i = 0; i < LAZY_GROUP_MAX; i++)
+		KUNIT_ASSERT_EQ(test, prepare(vmas[i]), 0);
+	KUNIT_ASSERT_EQ(test, upgrade(vmas[0]), 0);
+	anon_vma = vmas[0]->anon_vma;
+	KUNIT_EXPECT_FALSE(test, has_tree(anon_vma));
+	last = vmas[LAZY_GROUP_MAX];
+	KUNIT_ASSERT_EQ(test, prepare(last), 0);
+	expect_upgraded(test, mm, vmas[0]->vm_start, LAZY_GROUP_MAX + 1, anon_vma);
+	KUNIT_EXPECT_TRUE(test, has_tree(anon_vma));
+	KUNIT_EXPECT_NULL(test, listed(last));
+	KUNIT_EXPECT_EQ(test, chain_length(last), 1);
+	/* The list is walked first. */
+	expect_order(test, anon_vma, vmas, ARRAY_SIZE(vmas));
+
+	child = fork_mm(test, mm);
+	KUNIT_EXPECT_EQ(test, walk_all(anon_vma, found, ARRAY_SIZE(found)), ARRAY_SIZE(found));
+	for (i = 0; i < LAZY_GROUP_MAX; i++) {
+		vma = vma_at(child, vmas[i]->vm_start);
+		expect_unnamed(test, vma);
+		KUNIT_EXPECT_PTR_EQ(test, listed(vma), anon_vma);
+		KUNIT_EXPECT_PTR_EQ(test, found[2 * i], vmas[i]);
+		KUNIT_EXPECT_PTR_EQ(test, found[2 * i + 1], vma);
+	}
+	vma = vma_at(child, last->vm_start);
+	KUNIT_EXPECT_FALSE(test, anon_vma_is_lazy(vma->anon_vma));
+	KUNIT_EXPECT_EQ(test, chain_length(vma), 2);
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma->root, anon_vma);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 2);
+	KUNIT_EXPECT_PTR_EQ(test, found[2 * i], last);
+	KUNIT_EXPECT_PTR_EQ(test, found[2 * i + 1], vma);
+	expect_sound(test, child);
+	expect_sound(test, mm);
+	exit_mm(test, child);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
+
+	/* What is in the tree is enough to keep it. */
+	get_anon_vma(anon_vma);
+	for (i = 0; i < ARRAY_SIZE(vmas); i++) {
+		expect_kept(test, anon_vma, true);
+		vma = vmas[i];
+		vmas[i] = NULL;
+		KUNIT_ASSERT_EQ(test, vm_munmap(vma->vm_start, PAGE_SIZE), 0);
+		expect_order(test, anon_vma, vmas, ARRAY_SIZE(vmas));
+		expect_sound(test, mm);
+	}
+	put_last(test, anon_vma, nr_deferred);
+}
+
+/* A neighbour that faults shares the anon_vma of one that is on a list, by a chain. */
+static void list_neighbour(struct kunit *test)
+{
+	struct vm_area_struct *vmas[3];
+	struct anon_vma *anon_vma;
+	int i;
+
+	map_neighbours(test, vmas, 3);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[0]), 0);
+	KUNIT_ASSERT_EQ(test, upgrade(vmas[0]), 0);
+	anon_vma = vmas[0]->anon_vma;
+	for (i = 1; i < 3; i++) {
+		KUNIT_ASSERT_EQ(test, prepare(vmas[i]), 0);
+		KUNIT_EXPECT_PTR_EQ(test, vmas[i]->anon_vma, anon_vma);
+		KUNIT_EXPECT_NULL(test, listed(vmas[i]));
+		KUNIT_EXPECT_EQ(test, vmas[i]->anon_vma_listed, 0);
+		KUNIT_EXPECT_EQ(test, chain_length(vmas[i]), 1);
+	}
+	expect_order(test, anon_vma, vmas, 3);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_EQ(test, prepare(vmas[i]), 0);
+	expect_order(test, anon_vma, vmas, 3);
+	expect_upgraded(test, current->mm, vmas[0]->vm_start, 3, anon_vma);
+}
+
+/* A driver may not remap all of a VMA that is, or may be, on a list. */
+static void expect_no_remap(struct kunit *test, struct vm_area_struct *vma)
+{
+#ifdef __HAVE_PFNMAP_TRACKING
+	const unsigned long was = vma->anon_vma_listed, vm_pgoff = vma->vm_pgoff;
+	const vm_flags_t flags = vma->vm_flags;
+
+	mmap_write_lock(vma->vm_mm);
+	vma_start_write(vma);
+	KUNIT_EXPECT_EQ(test, remap_pfn_range(vma, vma->vm_start, 0, PAGE_SIZE,
+					      vma->vm_page_prot), -EINVAL);
+	KUNIT_EXPECT_EQ(test, vma->anon_vma_listed, was);
+	/* It has changed these first. */
+	vma->vm_pgoff = vm_pgoff;
+	vm_flags_reset(vma, flags);
+	mmap_write_unlock(vma->vm_mm);
+#endif
+}
+
+/* There may be what ->anon_vma_listed is for otherwise: so it is never set. */
+static void pfnmap(struct kunit *test)
+{
+	unsigned long addr = map_area(test, 1), other = map_area(test, 1);
+	struct vm_area_struct *vma = vma_at(current->mm, addr), *child_vma;
+	struct vm_area_struct *shared = vma_at(current->mm, other);
+	struct mm_struct *child;
+
+	set_pfnmap(vma);
+	mmap_read_lock(current->mm);
+	KUNIT_EXPECT_FALSE(test, __anon_vma_prepare_lazy(vma));
+	mmap_read_unlock(current->mm);
+	KUNIT_EXPECT_NULL(test, vma->anon_vma);
+	KUNIT_ASSERT_EQ(test, prepare(vma), 0);
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vma->anon_vma));
+	KUNIT_EXPECT_NULL(test, vma->anon_vma->head);
+	KUNIT_EXPECT_EQ(test, vma->anon_vma_listed, 0);
+	KUNIT_EXPECT_EQ(test, chain_length(vma), 1);
+
+	/* Not even if the parent is on a list, from before. */
+	KUNIT_ASSERT_EQ(test, prepare(shared), 0);
+	KUNIT_ASSERT_EQ(test, upgrade(shared), 0);
+	KUNIT_EXPECT_PTR_EQ(test, listed(shared), shared->anon_vma);
+	set_pfnmap(shared);
+	child = fork_mm(test, current->mm);
+	child_vma = vma_at(child, addr);
+	KUNIT_EXPECT_FALSE(test, anon_vma_is_lazy(child_vma->anon_vma));
+	KUNIT_EXPECT_EQ(test, child_vma->anon_vma_listed, 0);
+	KUNIT_EXPECT_EQ(test, chain_length(child_vma), 2);
+	child_vma = vma_at(child, other);
+	KUNIT_EXPECT_FALSE(test, anon_vma_is_lazy(child_vma->anon_vma));
+	KUNIT_EXPECT_EQ(test, child_vma->anon_vma_listed, 0);
+	KUNIT_EXPECT_EQ(test, chain_length(child_vma), 2);
+	expect_sound(test, child);
+	expect_sound(test, current->mm);
+
+	/* Nor is it replaced, or there first if it may have to be set later. */
+	expect_no_remap(test, shared);
+	vma = vma_at(current->mm, map_area(test, 1));
+	KUNIT_ASSERT_EQ(test, prepare(vma), 0);
+	expect_no_remap(test, vma);
 	expect_sound(test, current->mm);
 }
 
@@ -723,17 +1052,17 @@ static void join_child(struct kunit *test)
 	child = fork_mm(test, current->mm);
 	for (i = 0; i < 2; i++)
 		vmas[i] = vma_at(child, vmas[i]->vm_start);
-	KUNIT_EXPECT_PTR_EQ(test, vmas[0]->anon_vma, child_identity(vmas[0]));
+	expect_unnamed(test, vmas[0]);
 	KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
 	KUNIT_EXPECT_PTR_EQ(test, vmas[1]->anon_vma, identity(vmas[1]));
 
 	vma = vma_at(child, addr);
-	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, child_identity(vma));
+	expect_unnamed(test, vma);
 	KUNIT_ASSERT_EQ(test, do_madvise(child, addr, PAGE_SIZE, MADV_DONTDUMP), 0);
 	for (i = 0; i < 2; i++) {
 		vma = vma_at(child, addr + i * PAGE_SIZE);
 		KUNIT_EXPECT_EQ(test, vma_pages(vma), 1);
-		KUNIT_EXPECT_EQ(test, list_count_nodes(&vma->anon_vma_chain), 2);
+		KUNIT_EXPECT_EQ(test, chain_length(vma), 2);
 	}
 	expect_upgraded(test, child, addr, 2, vma->anon_vma);
 }
@@ -785,57 +1114,99 @@ static void race_with_upgrade(struct kunit *test)
 	}
 	expect_upgraded(test, current->mm, vmas[0]->vm_start, p->act == act_unlink ? 1 : 2,
 			vmas[0]->anon_vma);
+	expect_order(test, vmas[0]->anon_vma, vmas, p->act == act_unlink ? 1 : 2);
+	KUNIT_EXPECT_EQ(test, has_tree(vmas[0]->anon_vma),
+			p->act == act_prepare && p->upgrade_first);
 }
 
 /* --- families --------------------------------------------------------------- */
 
 static void family(struct kunit *test)
 {
-	/* The parent, its child, that one's child, and a stranger; and what folios name: */
-	struct vm_area_struct *vmas[4] = { map_lazy(test, 1), NULL, NULL, map_lazy(test, 1) };
-	struct anon_vma *named[8] = { vmas[0]->anon_vma, NULL, NULL, vmas[3]->anon_vma };
-	/* each of them while it was lazy, and its anon_vma. Never asked for: -. */
-	static const char * const related[] = {
-		"ynnny-nn", "yynnyynn", "yyynyyyn", "nnnynnny",
+	/*
+	 * The parent; a child that has pages, and its child; one that has none, and its
+	 * sibling, which is that one's child; and a stranger.
+	 */
+	enum { PARENT, CHILD, GRANDCHILD, UNNAMED, SIBLING, STRANGER, NR };
+	struct vm_area_struct *vmas[NR] = {
+		[PARENT] = map_lazy(test, 1), [STRANGER] = map_lazy(test, 1),
 	};
-	const unsigned long addr = vmas[0]->vm_start;
-	struct mm_struct *mm = current->mm;
+	/* What folios name: each of them while it was lazy, and its anon_vma. */
+	struct anon_vma *named[2 * NR];
+	/* Never asked for: -. */
+	static const char * const related[NR] = {
+		[PARENT]	= "yn-nnnyyy--n",
+		[CHILD]		= "yy-nnnyyy--n",
+		[GRANDCHILD]	= "yy-nnnyyy--n",
+		[UNNAMED]	= "yn--nnynn--n",
+		[SIBLING]	= "yn-nynynn--n",
+		[STRANGER]	= "nn-nnynnn--y",
+	};
+	const unsigned long addr = vmas[PARENT]->vm_start;
+	struct mm_struct *mm, *child;
+	struct anon_vma *root;
 	struct folio *folio;
 	int i, j;
 
-	mmap_read_lock(mm);
-	KUNIT_EXPECT_TRUE(test, vma_anon_related(vmas[0], named[0]));
-	KUNIT_EXPECT_FALSE(test, vma_anon_related(vmas[0], named[3]));
-	mmap_read_unlock(mm);
-
-	for (i = 1; i < 3; i++) {
-		mm = fork_mm(test, mm);
-		vmas[i] = vma_at(mm, addr);
+	mmap_read_lock(current->mm);
+	for (i = 0; i < NR; i += STRANGER) {
 		named[i] = vmas[i]->anon_vma;
-		KUNIT_ASSERT_PTR_EQ(test, named[i], child_identity(vmas[i]));
-		/* Its ancestors', of which the root is the oldest. */
-		KUNIT_EXPECT_EQ(test, list_count_nodes(&vmas[i]->anon_vma_chain), i);
-		KUNIT_EXPECT_PTR_EQ(test, vmas[i - 1]->anon_vma->parent, vmas[0]->anon_vma);
-		KUNIT_EXPECT_PTR_EQ(test, lazy_root(named[i]), vmas[0]->anon_vma);
+		KUNIT_EXPECT_TRUE(test, vma_anon_related(vmas[PARENT], named[i]) == !i);
+	}
+	mmap_read_unlock(current->mm);
+
+	child = fork_mm(test, current->mm);
+	root = vmas[PARENT]->anon_vma;
+	vmas[CHILD] = vma_at(child, addr);
+	expect_unnamed(test, vmas[CHILD]);
+	KUNIT_EXPECT_PTR_EQ(test, lazy_root(vmas[CHILD]->anon_vma), root);
+	folio_put(touch(test, child, addr));
+	expect_named(test, vmas[CHILD]);
+	named[CHILD] = vmas[CHILD]->anon_vma;
+
+	/* It has pages of its own, so it is upgraded, and its child has an anon_vma. */
+	vmas[GRANDCHILD] = vma_at(fork_mm(test, child), addr);
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vmas[GRANDCHILD]->anon_vma));
+	KUNIT_EXPECT_EQ(test, chain_length(vmas[CHILD]), 2);
+	KUNIT_EXPECT_EQ(test, chain_length(vmas[GRANDCHILD]), 3);
+	KUNIT_EXPECT_PTR_EQ(test, vmas[CHILD]->anon_vma->parent, root);
+	KUNIT_EXPECT_PTR_EQ(test, vmas[GRANDCHILD]->anon_vma->parent, vmas[CHILD]->anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, vmas[GRANDCHILD]->anon_vma->root, root);
+	KUNIT_EXPECT_NULL(test, vmas[GRANDCHILD]->anon_vma->head);
+
+	/* This one has none: so is its child, as if it was the parent's. */
+	child = fork_mm(test, current->mm);
+	vmas[UNNAMED] = vma_at(child, addr);
+	mm = fork_mm(test, child);
+	vmas[SIBLING] = vma_at(mm, addr);
+	for (i = UNNAMED; i <= SIBLING; i++) {
+		expect_unnamed(test, vmas[i]);
+		KUNIT_EXPECT_PTR_EQ(test, lazy_root(vmas[i]->anon_vma), root);
+		named[i] = child_identity(vmas[i]);
 	}
 
-	/* What the youngest swaps in may be all of theirs. */
-	folio = folio_alloc(GFP_KERNEL, 0);
-	KUNIT_ASSERT_NOT_NULL(test, folio);
-	folio_lock(folio);
-	mmap_read_lock(mm);
-	folio_add_new_anon_rmap(folio, vmas[2], addr, RMAP_NONE);
-	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), vmas[0]->anon_vma);
-	folio_remove_rmap_pte(folio, &folio->page, vmas[2]);
-	mmap_read_unlock(mm);
-	folio_unlock(folio);
-	folio_put(folio);
-
-	for (i = 0; i < 4; i++)
-		named[4 + i] = vmas[i]->anon_vma;
-	for (i = 0; i < 4; i++) {
+	/* What they swap in may be all of theirs. That is no page of their own. */
+	for (i = CHILD; i <= SIBLING; i++) {
+		folio = folio_alloc(GFP_KERNEL, 0);
+		KUNIT_ASSERT_NOT_NULL(test, folio);
+		folio_lock(folio);
 		mmap_read_lock(vmas[i]->vm_mm);
-		for (j = 0; j < 8; j++) {
+		folio_add_new_anon_rmap(folio, vmas[i], addr, RMAP_NONE);
+		KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), root);
+		folio_remove_rmap_pte(folio, &folio->page, vmas[i]);
+		mmap_read_unlock(vmas[i]->vm_mm);
+		folio_unlock(folio);
+		folio_put(folio);
+	}
+	expect_unnamed(test, vmas[SIBLING]);
+	folio_put(touch(test, mm, addr));
+	expect_named(test, vmas[SIBLING]);
+
+	for (i = 0; i < NR; i++)
+		named[NR + i] = vmas[i]->anon_vma;
+	for (i = 0; i < NR; i++) {
+		mmap_read_lock(vmas[i]->vm_mm);
+		for (j = 0; j < 2 * NR; j++) {
 			if (related[i][j] != '-')
 				KUNIT_EXPECT_EQ_MSG(test, vma_anon_related(vmas[i], named[j]),
 						    related[i][j] == 'y', "%d, %d", i, j);
@@ -843,6 +1214,215 @@ static void family(struct kunit *test)
 		mmap_read_unlock(vmas[i]->vm_mm);
 		expect_sound(test, vmas[i]->vm_mm);
 	}
+}
+
+/* A parent, two children, and a child of the first one, exit in each order. */
+static void list_children(struct kunit *test)
+{
+	enum { NR = 4, PERMUTATIONS = 24 };
+	int order, i, j, rest;
+
+	for (order = 0; order < PERMUTATIONS; order++) {
+		/* A walk comes to each after the one that it was forked off. */
+		struct vm_area_struct *vmas[NR] = { map_lazy(test, 1) };
+		struct mm_struct *mms[NR] = { current->mm };
+		const unsigned long addr = vmas[0]->vm_start;
+		struct folio *folio = touch(test, mms[0], addr);
+		int left[NR] = { 0, 1, 2, 3 }, nr_deferred = get_nr_deferred();
+		struct anon_vma *anon_vma;
+
+		mms[2] = fork_mm(test, mms[0]);
+		mms[1] = fork_mm(test, mms[0]);
+		mms[3] = fork_mm(test, mms[2]);
+		anon_vma = vmas[0]->anon_vma;
+		KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(anon_vma));
+		get_anon_vma(anon_vma);
+		KUNIT_EXPECT_EQ(test, folio_mapcount(folio), NR);
+		KUNIT_EXPECT_PTR_EQ(test, listed(vmas[0]), anon_vma);
+		for (i = 1; i < NR; i++) {
+			vmas[i] = vma_at(mms[i], addr);
+			expect_unnamed(test, vmas[i]);
+			KUNIT_EXPECT_PTR_EQ(test, listed(vmas[i]), anon_vma);
+			if (!order)
+				expect_sound(test, mms[i]);
+		}
+		KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
+		KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
+		KUNIT_EXPECT_FALSE(test, has_tree(anon_vma));
+		expect_order(test, anon_vma, vmas, NR);
+
+		for (i = NR, rest = order; i; rest /= i, i--) {
+			j = left[rest % i];
+			left[rest % i] = left[i - 1];
+			expect_kept(test, anon_vma, true);
+			KUNIT_EXPECT_PTR_EQ(test, find(test, folio, false), anon_vma);
+			vmas[j] = NULL;
+			if (j)
+				exit_mm(test, mms[j]);
+			else
+				KUNIT_ASSERT_EQ(test, vm_munmap(addr, PAGE_SIZE), 0);
+			expect_order(test, anon_vma, vmas, NR);
+			KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, !!vmas[0]);
+		}
+		expect_not_found(test, folio);
+		folio_put(folio);
+		put_last(test, anon_vma, nr_deferred);
+	}
+}
+
+/* It leaves the list for two trees. That it was on it is forgotten when it goes. */
+static void child_upgrade(struct kunit *test)
+{
+	struct vm_area_struct *vmas[4] = { map_lazy(test, 2) }, *vma;
+	const unsigned long addr = vmas[0]->vm_start;
+	struct folio *shared = touch(test, current->mm, addr + PAGE_SIZE), *folio;
+	struct mm_struct *child = fork_mm(test, current->mm), *grandchild;
+	struct anon_vma *root = vmas[0]->anon_vma, *lazy, *anon_vma;
+	unsigned long was;
+	int i;
+
+	vma = vma_at(child, addr);
+	vmas[1] = vma;
+	folio = touch(test, child, addr);
+	was = vma->anon_vma_listed;
+	lazy = child_identity(vma);
+	expect_walk(test, folio, lazy, lazy, vma);
+	KUNIT_EXPECT_PTR_EQ(test, listed(vma), root);
+	expect_order(test, root, vmas, 2);
+
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	anon_vma = vma->anon_vma;
+	expect_upgraded(test, child, addr, 1, anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma->root, root);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma->parent, root);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma->head, vma);
+	KUNIT_EXPECT_EQ(test, root->num_children, 2);
+	KUNIT_EXPECT_TRUE(test, list_empty(&vmas[0]->anon_vma_chain));
+	KUNIT_EXPECT_EQ(test, chain_length(vma), 2);
+	/* Its own is the first one. */
+	KUNIT_EXPECT_PTR_EQ(test, chain(vma)->anon_vma, anon_vma);
+	expect_order(test, root, vmas, 2);
+	expect_order(test, anon_vma, vmas + 1, 1);
+	expect_walk(test, folio, lazy, anon_vma, vma);
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, vma->anon_vma_listed, was);
+	KUNIT_EXPECT_NULL(test, listed(vma));
+
+	/* Split, merged, forked: as one that has never been on a list. */
+	KUNIT_ASSERT_EQ(test, do_madvise(child, addr, PAGE_SIZE, MADV_DONTDUMP), 0);
+	expect_upgraded(test, child, addr, 2, anon_vma);
+	for (i = 0; i < 2; i++) {
+		vmas[1 + i] = vma_at(child, addr + i * PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, chain_length(vmas[1 + i]), 2);
+		KUNIT_EXPECT_EQ(test, vmas[1 + i]->anon_vma_listed, vmas[1 + i] == vma ? was : 0);
+	}
+	expect_order(test, root, vmas, 3);
+	expect_order(test, anon_vma, vmas + 1, 2);
+	KUNIT_ASSERT_EQ(test, do_madvise(child, addr + PAGE_SIZE, PAGE_SIZE, MADV_DONTDUMP), 0);
+	KUNIT_ASSERT_PTR_EQ(test, vma_at(child, addr + PAGE_SIZE), vma);
+	vmas[1] = vma;
+	expect_order(test, root, vmas, 2);
+	grandchild = fork_mm(test, child);
+	vmas[2] = vma_at(grandchild, addr);
+	KUNIT_EXPECT_EQ(test, chain_length(vmas[2]), 3);
+	KUNIT_EXPECT_EQ(test, vmas[2]->anon_vma_listed, 0);
+	expect_order(test, root, vmas, 3);
+	expect_order(test, anon_vma, vmas + 1, 2);
+	expect_sound(test, grandchild);
+	exit_mm(test, grandchild);
+	KUNIT_EXPECT_EQ(test, folio_mapcount(shared), 2);
+	folio_put(shared);
+
+	unmap_pages(vma);
+	unlink_vma(vma);
+	KUNIT_EXPECT_EQ(test, vma->anon_vma_listed, 0);
+	KUNIT_EXPECT_TRUE(test, list_empty(&vma->anon_vma_chain));
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, ANON_VMA_DEAD);
+	KUNIT_EXPECT_EQ(test, root->num_children, 1);
+	expect_order(test, root, vmas, 1);
+	/* As if it was new. */
+	vma->anon_vma = NULL;
+	folio_put(touch(test, child, addr));
+	expect_group(test, vma, identity(vma), 1);
+	expect_sound(test, child);
+	expect_sound(test, current->mm);
+}
+
+/* A child forks siblings until it has a page of its own. */
+static void unnamed(struct kunit *test)
+{
+	/* The parent; children, each forked off the one before; and more of the first. */
+	struct vm_area_struct *vmas[5] = { map_lazy(test, 2) };
+	const unsigned long addr = vmas[0]->vm_start;
+	struct folio *shared = touch(test, current->mm, addr + PAGE_SIZE), *folio;
+	struct mm_struct *mms[5] = { current->mm };
+	struct vm_area_struct *want[5];
+	struct anon_vma *root;
+	struct page *page;
+	int i;
+
+	for (i = 1; i < 4; i++) {
+		mms[i] = fork_mm(test, mms[i - 1]);
+		vmas[i] = vma_at(mms[i], addr);
+		/* To read does not change that. */
+		mmap_read_lock(mms[i]);
+		KUNIT_EXPECT_EQ(test, get_user_pages_remote(mms[i], addr, 1, 0, &page, NULL), 1);
+		mmap_read_unlock(mms[i]);
+		put_page(page);
+	}
+	root = vmas[0]->anon_vma;
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(root));
+	expect_order(test, root, vmas, 4);
+	for (i = 1; i < 4; i++) {
+		expect_unnamed(test, vmas[i]);
+		KUNIT_EXPECT_PTR_EQ(test, listed(vmas[i]), root);
+		expect_sound(test, mms[i]);
+	}
+	KUNIT_EXPECT_EQ(test, root->num_children, 1);
+
+	/* With one it is upgraded: its child may share that. */
+	folio = touch(test, mms[1], addr);
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), child_identity(vmas[1]));
+	expect_named(test, vmas[1]);
+	expect_unnamed(test, vmas[2]);
+	mms[4] = fork_mm(test, mms[1]);
+	vmas[4] = vma_at(mms[4], addr);
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vmas[1]->anon_vma));
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vmas[4]->anon_vma));
+	KUNIT_EXPECT_EQ(test, chain_length(vmas[4]), 3);
+	KUNIT_EXPECT_EQ(test, folio_mapcount(folio), 2);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, folio, false), vmas[1]->anon_vma);
+	want[0] = vmas[1];
+	want[1] = vmas[4];
+	expect_order(test, vmas[1]->anon_vma, want, 2);
+	folio_put(folio);
+
+	/* What all of them share is found in all of them: first on the list. */
+	KUNIT_EXPECT_EQ(test, folio_mapcount(shared), 5);
+	KUNIT_EXPECT_PTR_EQ(test, find(test, shared, false), root);
+	want[0] = vmas[0];
+	want[1] = vmas[2];
+	want[2] = vmas[3];
+	want[3] = vmas[1];
+	want[4] = vmas[4];
+	expect_order(test, root, want, 5);
+	for (i = 0; i < 5; i++)
+		expect_sound(test, mms[i]);
+
+	/* Also once the parent has gone. Then a page that is left to one is its own. */
+	KUNIT_ASSERT_EQ(test, vm_munmap(addr, 2 * PAGE_SIZE), 0);
+	for (i = 1; i < 5; i++) {
+		if (i != 3)
+			exit_mm(test, mms[i]);
+	}
+	expect_walk(test, shared, identity(root->head), root, vmas[3]);
+	expect_unnamed(test, vmas[3]);
+	folio_put(shared);
+	folio = touch(test, mms[3], addr + PAGE_SIZE);
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), child_identity(vmas[3]));
+	expect_named(test, vmas[3]);
+	expect_sound(test, mms[3]);
+	folio_put(folio);
 }
 
 /* --- locks ------------------------------------------------------------------ */
@@ -940,7 +1520,8 @@ static void wait_without_lock(struct kunit *test)
 		struct rw_semaphore *root, *rwsem;
 
 		other.vma = vma_at(child, vma->vm_start);
-		KUNIT_ASSERT_PTR_EQ(test, other.vma->anon_vma, child_identity(other.vma));
+		expect_unnamed(test, other.vma);
+		KUNIT_ASSERT_NOT_NULL(test, lazy_root(other.vma->anon_vma));
 		root = &lazy_root(other.vma->anon_vma)->rwsem;
 		rwsem = lazy_rwsem(child, other.vma->anon_vma);
 		if (acts[i] == act_unlink)
@@ -952,8 +1533,11 @@ static void wait_without_lock(struct kunit *test)
 		up_read(root);
 		finish(&other);
 		KUNIT_EXPECT_TRUE(test, rwsem_is_free(rwsem));
-		if (acts[i] == act_unlink)
+		if (acts[i] == act_unlink) {
 			KUNIT_EXPECT_NULL(test, other.vma->anon_vma);
+			KUNIT_EXPECT_EQ(test, other.vma->anon_vma_listed, 0);
+			KUNIT_EXPECT_TRUE(test, list_empty(&other.vma->anon_vma_chain));
+		}
 		if (acts[i] == act_upgrade)
 			expect_upgraded(test, child, vma->vm_start, 1, other.vma->anon_vma);
 		expect_sound(test, child);
@@ -1010,38 +1594,66 @@ static void move_locks(struct kunit *test)
 
 /*
  * They are if a walk may come to where a page is moved before it comes to where the page
- * is: that is so of what is merged, and if the head of a group changes places.
+ * is: that is so of what is merged, and if the head of a group changes places. An upgrade
+ * does not change that.
  */
 static void copy_locks(struct kunit *test)
 {
-	struct vm_area_struct *vma = map_lazy(test, 2), *head = vma, *copy, *merged;
-	struct anon_vma *lazy = vma->anon_vma;
-	unsigned long to = new_addr(test);
-	bool locks;
+	int i;
 
-	copy = __move_copy(test, &vma, 1, to + PAGE_SIZE, false, &locks);
-	KUNIT_EXPECT_FALSE(test, locks);
-	merged = __move_copy(test, &vma, 0, to, false, &locks);
-	KUNIT_EXPECT_PTR_EQ(test, merged, copy);
-	KUNIT_EXPECT_EQ(test, vma_pages(merged), 2);
-	KUNIT_EXPECT_TRUE(test, locks);
-	KUNIT_EXPECT_PTR_EQ(test, vma, head);
-	expect_group(test, vma, lazy, 2);
-	expect_group(test, merged, lazy, 2);
-	expect_sound(test, current->mm);
+	for (i = 0; i < 2; i++) {
+		struct vm_area_struct *vma = map_lazy(test, 2), *head = vma, *copy, *merged;
+		unsigned long to = new_addr(test);
+		struct vm_area_struct *vmas[3];
+		struct anon_vma *anon_vma;
+		bool locks;
 
-	vma = map_lazy(test, 1);
-	head = vma;
-	lazy = vma->anon_vma;
-	to = new_addr(test);
-	copy = __move_copy(test, &vma, 0, to, true, &locks);
-	KUNIT_EXPECT_TRUE(test, locks);
-	KUNIT_EXPECT_PTR_EQ(test, copy, head);
-	KUNIT_EXPECT_PTR_EQ(test, vma_at(current->mm, to), head);
-	KUNIT_EXPECT_PTR_EQ(test, vma_at(current->mm, vma->vm_start), vma);
-	expect_group(test, vma, lazy, 2);
-	expect_group(test, copy, lazy, 2);
-	expect_sound(test, current->mm);
+		if (i)
+			KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+		anon_vma = vma->anon_vma;
+		copy = __move_copy(test, &vma, 1, to + PAGE_SIZE, false, &locks);
+		KUNIT_EXPECT_FALSE(test, locks);
+		merged = __move_copy(test, &vma, 0, to, false, &locks);
+		KUNIT_EXPECT_PTR_EQ(test, merged, copy);
+		KUNIT_EXPECT_EQ(test, vma_pages(merged), 2);
+		KUNIT_EXPECT_TRUE(test, locks);
+		KUNIT_EXPECT_PTR_EQ(test, vma, head);
+		KUNIT_EXPECT_PTR_EQ(test, merged->anon_vma, anon_vma);
+		KUNIT_EXPECT_EQ(test, group_size(identity(head)), 2);
+		KUNIT_EXPECT_PTR_EQ(test, first_member(head), merged);
+		vmas[0] = head;
+		vmas[1] = merged;
+		if (i)
+			expect_order(test, anon_vma, vmas, 2);
+		/* A walk comes to what is not the head before it comes to a copy of that. */
+		vmas[2] = move_copy(test, merged);
+		if (i)
+			expect_order(test, anon_vma, vmas, 3);
+		else
+			KUNIT_EXPECT_PTR_EQ(test, last_member(head), vmas[2]);
+		expect_sound(test, current->mm);
+
+		vma = map_lazy(test, 1);
+		head = vma;
+		to = new_addr(test);
+		if (i)
+			KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+		anon_vma = vma->anon_vma;
+		copy = __move_copy(test, &vma, 0, to, true, &locks);
+		KUNIT_EXPECT_TRUE(test, locks);
+		KUNIT_EXPECT_PTR_EQ(test, copy, head);
+		KUNIT_EXPECT_PTR_EQ(test, vma_at(current->mm, to), head);
+		KUNIT_EXPECT_PTR_EQ(test, vma_at(current->mm, vma->vm_start), vma);
+		KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, anon_vma);
+		KUNIT_EXPECT_PTR_EQ(test, head->anon_vma, anon_vma);
+		KUNIT_EXPECT_EQ(test, group_size(identity(head)), 2);
+		KUNIT_EXPECT_PTR_EQ(test, first_member(head), vma);
+		vmas[0] = head;
+		vmas[1] = vma;
+		if (i)
+			expect_order(test, anon_vma, vmas, 2);
+		expect_sound(test, current->mm);
+	}
 }
 
 /* Who is interrupted leaves groups as they were, and no lock. */
@@ -1063,6 +1675,7 @@ static void all_locks_interrupted(struct kunit *test)
 		mm_drop_all_locks(mm);
 	mmap_write_unlock(mm);
 	expect_upgraded(test, mm, addr, 3, vma_at(mm, addr)->anon_vma);
+	KUNIT_EXPECT_FALSE(test, has_tree(vma_at(mm, addr)->anon_vma));
 }
 
 /* @vma is replaced by a mapping of @file: it is unlinked, and still in the mm. */
@@ -1084,28 +1697,38 @@ static const struct file_operations all_locks_fops = {
 	.mmap	= mmap_all_locks,
 };
 
-/* A driver's mmap() may want all locks. What is replaced may be dead, or a head. */
+/*
+ * A driver's mmap() may want all locks. What is replaced may be dead, or a head: of a
+ * group, or of an anon_vma, and then others are on its list.
+ */
 static void take_all_locks(struct kunit *test)
 {
-	struct vm_area_struct *dead = map_lazy(test, 1), *head;
+	struct vm_area_struct *dead = map_lazy(test, 1), *heads[2];
 	struct folio *folio = touch(test, current->mm, dead->vm_start);
-	unsigned long addr = map_group(test, 3), gone;
+	unsigned long addrs[2], gone[2];
 	struct file *file;
-	int i;
+	int i, j;
 
 	put_anon_vma(hold(test, folio));
 	folio_put(folio);
-	head = lazy_vma(vma_at(current->mm, addr)->anon_vma);
-	gone = head->vm_start;
+	for (j = 0; j < 2; j++) {
+		addrs[j] = map_group(test, 3);
+		heads[j] = lazy_vma(vma_at(current->mm, addrs[j])->anon_vma);
+		gone[j] = heads[j]->vm_start;
+	}
+	KUNIT_ASSERT_EQ(test, upgrade(heads[1]), 0);
 	file = anon_inode_getfile("anon_vma_lazy_kunit", &all_locks_fops, test, O_RDWR);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
-	map_at(test, gone, 1, PROT_READ, MAP_FIXED, file);
+	map_at(test, gone[0], 1, PROT_READ, MAP_FIXED, file);
+	map_at(test, gone[1], 1, PROT_READ, MAP_FIXED, file);
 	map_at(test, dead->vm_start, 1, PROT_READ, MAP_FIXED, file);
 	fput(file);
-	for (i = 0; i < 3; i++) {
-		if (addr + i * PAGE_SIZE != gone)
-			KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(identity(head)),
-					    vma_at(current->mm, addr + i * PAGE_SIZE)->anon_vma);
+	for (i = 0; i < 6; i++) {
+		unsigned long addr = addrs[i / 3] + i % 3 * PAGE_SIZE;
+
+		if (addr != gone[i / 3])
+			KUNIT_EXPECT_PTR_EQ(test, anon_vma_resolve(identity(heads[i / 3])),
+					    vma_at(current->mm, addr)->anon_vma);
 	}
 	expect_sound(test, current->mm);
 }
@@ -1441,10 +2064,12 @@ static const struct enomem {
 	const char *desc;
 	unsigned int nr;
 	bool child;
+	unsigned int allocations;
 } enomems[] = {
-	{ "lazy", 1, false },
-	{ "group", 4, false },
-	{ "child", 1, true },
+	{ "lazy", 1, false, 1 },
+	{ "group", 4, false, 1 },
+	/* It gets chain entries, at once. */
+	{ "child", 1, true, 2 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(enomem, enomems, desc);
@@ -1475,8 +2100,7 @@ static int upgrade_failing(struct kunit *test, struct vm_area_struct *vma,
 {
 	struct kmem_cache *caches[] = {
 		virt_to_slab(upgraded->anon_vma)->slab_cache,
-		virt_to_slab(list_first_entry(&upgraded->anon_vma_chain,
-					      struct anon_vma_chain, same_vma))->slab_cache,
+		virt_to_slab(chain(upgraded))->slab_cache,
 	};
 	bool *only_flagged = failslab_option(test, "cache-filter");
 	bool *not_waiting = failslab_option(test, "ignore-gfp-wait");
@@ -1500,8 +2124,8 @@ static int upgrade_failing(struct kunit *test, struct vm_area_struct *vma,
 
 /*
  * Fail the first allocation of an upgrade, then the second, and so on, until none
- * is left: there are the anon_vma, and the chain entries at once. Each time the VMAs
- * are made anew, must be as they were, and be upgraded after that.
+ * is left. Each time the VMAs are made anew, must be as they were, and be upgraded
+ * after that.
  */
 static void upgrade_enomem(struct kunit *test)
 {
@@ -1510,6 +2134,8 @@ static void upgrade_enomem(struct kunit *test)
 	unsigned int nth = 1, tries, i, left = 0;
 	int err = 0;
 
+	/* A child, as that has chain entries. */
+	upgraded = vma_at(fork_mm(test, current->mm), upgraded->vm_start);
 	KUNIT_ASSERT_EQ(test, upgrade(upgraded), 0);
 	for (tries = 0; tries < 50; tries++) {
 		unsigned long addr = map_group(test, p->nr);
@@ -1542,7 +2168,7 @@ static void upgrade_enomem(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, err, 0);
 	KUNIT_EXPECT_EQ(test, left, 1);
-	KUNIT_EXPECT_EQ(test, nth - 1, 2);
+	KUNIT_EXPECT_EQ(test, nth - 1, p->allocations);
 }
 #else
 static void upgrade_enomem(struct kunit *test)
@@ -1593,6 +2219,35 @@ static void checker_vma(struct kunit *test)
 	expect_unsound_if(test, mm, (void *)&vma->vm_flags, (void *)(vma->vm_flags | VM_HUGETLB),
 			  "a VMA must not be lazy");
 #endif
+	expect_unsound_if(test, mm, (void *)&vma->vm_flags, (void *)(vma->vm_flags | VM_PFNMAP),
+			  "a VMA must not be lazy");
+	expect_unsound_if(test, mm, &vma->anon_vma_listed, (void *)vma + ANON_VMA_LISTED,
+			  "a VMA is in a group and on a list");
+}
+
+/* Put as many as a group may have on the list of @head, of @mm. */
+static void add_many(struct kunit *test, struct vm_area_struct *head, struct mm_struct *mm,
+		     struct vm_area_struct **more)
+{
+	int i;
+
+	for (i = 0; i < LAZY_GROUP_MAX; i++) {
+		more[i] = vm_area_alloc(mm);
+		KUNIT_ASSERT_NOT_NULL(test, more[i]);
+		more[i]->anon_vma = head->anon_vma;
+		list_add_tail(&more[i]->anon_vma_chain, &head->anon_vma_chain);
+	}
+}
+
+static void remove_many(struct vm_area_struct **more)
+{
+	int i;
+
+	for (i = 0; i < LAZY_GROUP_MAX; i++) {
+		list_del(&more[i]->anon_vma_chain);
+		more[i]->anon_vma = NULL;
+		vm_area_free(more[i]);
+	}
 }
 
 static void checker_group(struct kunit *test)
@@ -1602,7 +2257,11 @@ static void checker_group(struct kunit *test)
 	struct vm_area_struct *head = lazy_vma(lazy), *first = first_member(head);
 	struct vm_area_struct *last = last_member(head), *more[LAZY_GROUP_MAX];
 	struct mm_struct *mm = current->mm;
-	int i;
+
+	add_many(test, head, mm, more);
+	expect_unsound(test, mm, "a group is too large");
+	remove_many(more);
+	expect_sound(test, mm);
 
 	KUNIT_ASSERT_EQ(test, vm_munmap(head->vm_start, PAGE_SIZE), 0);
 	expect_sound(test, mm);
@@ -1615,19 +2274,48 @@ static void checker_group(struct kunit *test)
 			  identity(last), "a group has a VMA of another head or mm");
 	expect_unsound_if(test, mm, &head->anon_vma_chain.next, &last->anon_vma_chain,
 			  "a VMA is not linked in its group");
-	for (i = 0; i < ARRAY_SIZE(more); i++) {
-		more[i] = vm_area_alloc(mm);
-		KUNIT_ASSERT_NOT_NULL(test, more[i]);
-		more[i]->anon_vma = lazy;
-		list_add_tail(&more[i]->anon_vma_chain, &head->anon_vma_chain);
-	}
-	expect_unsound(test, mm, "a group is too large");
-	while (i--) {
-		list_del(&more[i]->anon_vma_chain);
-		more[i]->anon_vma = NULL;
-		vm_area_free(more[i]);
-	}
+}
+
+static void checker_list(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 1), *stranger = map_lazy(test, 1);
+	struct mm_struct *mm = current->mm, *child = fork_mm(test, mm);
+	struct vm_area_struct *child_vma = vma_at(child, vma->vm_start);
+	struct vm_area_struct *alone, *more[LAZY_GROUP_MAX];
+	struct anon_vma *anon_vma = vma->anon_vma;
+
+	expect_unsound_if(test, child, &child_vma->anon_vma, child_identity(vma),
+			  "a forked child has a head that is not itself");
+	expect_unsound_if(test, child, &child_vma->anon_vma_listed, NULL,
+			  "a forked child is not on the list of its parent's anon_vma");
+	expect_unsound_if(test, child, &child_vma->anon_vma_listed,
+			  (void *)stranger->anon_vma + ANON_VMA_LISTED,
+			  "a VMA is not on the list of its anon_vma");
+	expect_unsound_if(test, child, &vma->anon_vma_chain.next, &vma->anon_vma_chain,
+			  "a VMA is not on the list of its anon_vma");
+	expect_unsound_if(test, child, &anon_vma->head, NULL,
+			  "a VMA is on the list of an anon_vma that has none");
+	expect_unsound_if(test, mm, &anon_vma->head, NULL,
+			  "a VMA is on the list of an anon_vma that has none");
+	expect_unsound_if(test, child, &vma->anon_vma, stranger->anon_vma,
+			  "a head does not lead to its anon_vma");
+
+	/* Those of others do not count. */
+	add_many(test, vma, child, more);
 	expect_sound(test, mm);
+	expect_unsound(test, child, "a list has too many VMAs of one mm");
+	remove_many(more);
+	expect_sound(test, child);
+	add_many(test, vma, mm, more);
+	expect_sound(test, child);
+	expect_unsound(test, mm, "a list has too many VMAs of one mm");
+	remove_many(more);
+	expect_sound(test, mm);
+
+	alone = map_lazy(test, 1);
+	KUNIT_ASSERT_EQ(test, upgrade(alone), 0);
+	expect_unsound_if(test, mm, &alone->anon_vma_listed, NULL,
+			  "a VMA has an anon_vma, and is not linked to it");
 }
 
 static void checker_chain(struct kunit *test)
@@ -1635,43 +2323,37 @@ static void checker_chain(struct kunit *test)
 	struct vm_area_struct *vma = map_lazy(test, 1), *stranger = map_lazy(test, 1);
 	struct mm_struct *mm = current->mm, *child = fork_mm(test, mm);
 	struct vm_area_struct *child_vma = vma_at(child, vma->vm_start);
-	struct anon_vma *anon_vma = vma->anon_vma;
-	struct anon_vma_chain *avc;
-
-	expect_unsound_if(test, child, &child_vma->anon_vma, child_identity(vma),
-			  "a forked child has a head that is not itself");
-	expect_unsound_if(test, child, &child_vma->anon_vma_chain.next,
-			  &child_vma->anon_vma_chain,
-			  "a VMA has ancestors or an anon_vma, and no chain");
-	avc = list_first_entry(&child_vma->anon_vma_chain, struct anon_vma_chain, same_vma);
-	expect_unsound_if(test, child, &avc->vma, vma, "the chain of a VMA is of another VMA");
-	expect_unsound_if(test, child, &vma->anon_vma, stranger->anon_vma,
-			  "a head does not lead to its anon_vma");
-	expect_unsound_if(test, mm, &vma->anon_vma, stranger->anon_vma,
-			  "a head does not lead to its anon_vma");
+	struct anon_vma *anon_vma;
 
 	KUNIT_ASSERT_EQ(test, upgrade(child_vma), 0);
+	anon_vma = child_vma->anon_vma;
 	expect_sound(test, child);
-	expect_unsound_if(test, child, &child_vma->anon_vma->root, stranger->anon_vma,
+	expect_unsound_if(test, child, &child_vma->anon_vma_chain.next,
+			  &child_vma->anon_vma_chain,
+			  "a VMA has an anon_vma, and is not linked to it");
+	expect_unsound_if(test, child, &chain(child_vma)->vma, vma,
+			  "the chain of a VMA is of another VMA");
+	expect_unsound_if(test, child, &vma->anon_vma, stranger->anon_vma,
+			  "a head does not lead to its anon_vma");
+	expect_unsound_if(test, child, &anon_vma->root, stranger->anon_vma,
 			  "the chain of a VMA has two roots");
-	expect_unsound_if(test, child, &child_vma->anon_vma->head, stranger,
+	expect_unsound_if(test, child, &anon_vma->head, stranger,
 			  "a head does not lead to its anon_vma");
 
 	/* A VMA that is no head has to be found in its anon_vma, too. */
 	anon_vma->head = NULL;
-	vma->anon_vma = stranger->anon_vma;
-	expect_unsound(test, mm, "a VMA is not linked to its anon_vma");
-	vma->anon_vma = anon_vma;
-	anon_vma->head = vma;
-	expect_sound(test, mm);
+	child_vma->anon_vma = stranger->anon_vma;
+	expect_unsound(test, child, "a VMA is not linked to its anon_vma");
+	child_vma->anon_vma = anon_vma;
+	anon_vma->head = child_vma;
+	expect_sound(test, child);
 }
 
 static void checker_folio(struct kunit *test)
 {
 	struct vm_area_struct *vma = map_lazy(test, 2), *stranger = map_lazy(test, 1);
-	struct mm_struct *mm = current->mm;
+	struct mm_struct *mm = current->mm, *child;
 	struct folio *folio = touch(test, mm, vma->vm_start + PAGE_SIZE);
-	struct anon_vma_chain *avc;
 	struct anon_vma *anon_vma;
 	int i;
 
@@ -1690,18 +2372,22 @@ static void checker_folio(struct kunit *test)
 		expect_sound(test, mm);
 		KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
 	}
+	folio_put(folio);
 
-	avc = list_first_entry(&vma->anon_vma_chain, struct anon_vma_chain, same_vma);
+	/* A child that has a page knows that it is named, and is in a tree if upgraded. */
+	child = fork_mm(test, mm);
+	folio_put(touch(test, child, vma->vm_start));
+	vma = vma_at(child, vma->vm_start);
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
 	anon_vma = vma->anon_vma;
 	anon_vma_lock_write(anon_vma);
-	anon_rmap_tree_remove(avc, anon_vma);
+	anon_rmap_tree_remove(chain(vma), anon_vma);
 	anon_vma_unlock_write(anon_vma);
-	expect_unsound(test, mm, "a walk of a folio does not find its mapping");
+	expect_unsound(test, child, "a walk of a folio does not find its mapping");
 	anon_vma_lock_write(anon_vma);
-	anon_rmap_tree_insert(avc, anon_vma);
+	anon_rmap_tree_insert(chain(vma), anon_vma);
 	anon_vma_unlock_write(anon_vma);
-	expect_sound(test, mm);
-	folio_put(folio);
+	expect_sound(test, child);
 }
 
 #endif /* CONFIG_DEBUG_ANON_VMA_LAZY */
@@ -1713,12 +2399,19 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(state_group),
 	KUNIT_CASE(state_group_deferred),
 	KUNIT_CASE(state_upgraded),
+	KUNIT_CASE(list_survives_upgrade),
 	KUNIT_CASE(state_deferred),
 	KUNIT_CASE(join_group),
 	KUNIT_CASE(join_full),
+	KUNIT_CASE(list_full),
+	KUNIT_CASE(list_neighbour),
+	KUNIT_CASE(pfnmap),
 	KUNIT_CASE(join_child),
 	KUNIT_CASE_PARAM(race_with_upgrade, race_gen_params),
 	KUNIT_CASE(family),
+	KUNIT_CASE(list_children),
+	KUNIT_CASE(child_upgrade),
+	KUNIT_CASE(unnamed),
 	KUNIT_CASE(walk_states),
 	KUNIT_CASE(walk_waits),
 	KUNIT_CASE(wait_without_lock),
@@ -1736,6 +2429,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 #ifdef CONFIG_DEBUG_ANON_VMA_LAZY
 	KUNIT_CASE(checker_vma),
 	KUNIT_CASE(checker_group),
+	KUNIT_CASE(checker_list),
 	KUNIT_CASE(checker_chain),
 	KUNIT_CASE(checker_folio),
 #endif

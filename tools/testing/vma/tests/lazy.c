@@ -46,12 +46,12 @@ static void set_lazy_state(struct vm_area_struct *vma, enum lazy_state state,
 	else if (state == MEMBER)
 		lazy_join(vma, other->anon_vma);
 	else if (state == LAZY || state == CHILD)
-		lazy_become(vma, state == CHILD ? LAZY_CHILD | LAZY_UNNAMED : 0);
+		lazy_become(vma, state == CHILD ? LAZY_CHILD : 0);
 
 	if (state >= CHILD)
 		list_add(&vma->anon_vma_chain, &listed_head.anon_vma_chain);
 	if (state == CHILD)
-		vma_set_listed(vma, &listed_anon_vma);
+		vma_set_listed(vma, (void *)&listed_anon_vma + ANON_VMA_UNNAMED);
 	if (state == LISTED)
 		list_attach(vma, &listed_anon_vma);
 }
@@ -140,7 +140,7 @@ static bool __test_merge_lazy(enum lazy_state state, enum lazy_state beside_stat
 		anon_vma = &listed_anon_vma;
 	else if (beside_state >= LAZY || beside_state == FAULTING)
 		anon_vma = (void *)beside + ANON_VMA_LAZY +
-			(beside_state == CHILD ? LAZY_CHILD | LAZY_UNNAMED : 0);
+			(beside_state == CHILD ? LAZY_CHILD : 0);
 	else if (state == FAULTING)
 		anon_vma = (void *)vma + ANON_VMA_LAZY;
 	ASSERT_EQ(merged, merges ? beside : vma);
