@@ -7,9 +7,10 @@
  *
  * There is one folio, as that is enough to miss a mapping, to lose a migration
  * entry and to look at freed memory.  X is the lazy VMA that the folio names; N
- * and O are of its group, or are forked children.  A define P_... chooses a
- * process, I_... the state to start from, BR_... breaks one rule of the design,
- * and REACH_... asserts that a place is never reached, to show that it is.
+ * and O are of its group, or are forked children.  They are on the list of X, or
+ * in the tree of its anon_vma.  A define P_... chooses a process, I_... the state
+ * to start from, BR_... breaks one rule of the design, and REACH_... asserts that
+ * a place is never reached, to show that it is.
  *
  * What is asserted
  *   - A walk that unmaps leaves no mapping, whoever runs beside it, and one that
@@ -53,6 +54,7 @@
  *   LAST_PUT_GIVES_UP	the last reference, as the mm is gone: the same
  *   SHARED_LOCK		one lock for all mms, as a table would have
  *   WALK_NO_GROUP	only X is walked
+ *   WALK_UNLINKED	X is, too, when it is unlinked before its group
  *   RESTORE_NO_GROUP	only X is restored
  *   SPLIT_LETS_GO	a THP split unlocks between unmap and remap
  *   COLLAPSE_NO_LOCK	page tables are hidden without the lock
@@ -71,11 +73,16 @@
  *
  *   to unlink and to free
  *   UNLINK_NO_LOCK	a VMA is unlinked without the lock
+ *   UNLINK_NO_ROOT	one that is listed, without the root's
  *   UNLINK_NO_REREAD	with the lock ->anon_vma is not looked at again
  *   UNLINK_LOADS_TWICE	it is loaded twice before
  *   NO_UNLINKED		a head's ->anon_vma does not outlive it for its group
  *   FREE_HEAD		vm_area_free() frees a head
  *   NO_ATOMIC		vm_area_free() overwrites what an upgrade stored
+ *   EMPTY_TREE_ONLY	an anon_vma is freed if its tree is empty,
+ *   EMPTY_LIST_ONLY	if its list is,
+ *   EMPTY_NO_HEAD	or if both are but for the head, which is on no list
+ *   HEAD_TAKES_LIST	the head goes, and takes the list with it
  *   NO_RELEASE		anon_vma_free() does not let the head go
  *   FREE_LOCK_FIRST	it looks whether it is locked before it does
  *   NO_ROOT_REF		a child's anon_vma has no reference to the root
@@ -83,28 +90,48 @@
  *   to upgrade, join, fork and move
  *   UPGRADE_NO_LOCK	the mm's lock is not taken
  *   UPGRADE_NO_ROOT	the anon_vma is published unlocked
+ *   LISTED_LATE		a VMA has it before it is said to be listed there
  *   UPGRADE_MM_FIRST	the mm's lock is taken before the root's
  *   UPGRADE_ONE		one VMA of the group is upgraded
  *   DROP_BITS		UNLINKED and FREE_DEFERRED are lost
  *   UPGRADE_NOT_ATOMIC	they are loaded and stored, while vm_area_free() runs
  *   JOIN_NO_LOCK		a VMA joins without the lock
  *   JOIN_FIRST		it joins as the first, so a walk misses what is moved to it
+ *   LINK_FIRST		it is linked as the first, not behind what it is a copy of:
+ *			what is moved to it, or copied by fork, is missed
+ *   TREE_FIRST		a walk looks at the tree before the list: the same
+ *   COPY_FIRST		fork copies the page tables, and links the child then
+ *   LINK_NO_LOCK		a child is linked without the root's lock
  *   MOVE_NO_LOCK		pages are moved to one that was there, without the lock
  *   RANGE_NO_LOCK	a VMA's range changes without the lock
  *   FORK_NO_UPGRADE	a fork does not upgrade
- *   CHILD_FIRST		a walk visits the child first
  *   CHILD_JOINS		a lazy child's split joins
- *   KID_NO_ROOT		a lazy child's range changes without its ancestors' lock
+ *   KID_NO_ROOT		a lazy child's range changes without the root's lock
+ *   KID_UPGRADE_NO_ROOT	it goes from the list to the tree without that
+ *   KID_STAYS		it is in the tree, and stays on the list
+ *   UPGRADE_CLEARS	its upgrade forgets on which list it was
  *   MM_THEN_ROOT		that is taken after the mm's
  *   TAKE_ALL_LAZY	mm_take_all_locks() takes an mm's lock
+ *
+ *   to name: an unnamed child has no pages of its own, so fork makes siblings
+ *   NAME_NO_CLAIM	a folio names it, and it stays unnamed
+ *   CLAIM_STORE		the bit is cleared by a load and a store, not by cmpxchg
+ *   CLAIM_AND_NOT	it is cleared in whatever is there: an address may have it
+ *   SIBLING_NAMED	fork makes a sibling though it was named
+ *   SIBLING_NO_LOCK	fork decides that, but does not keep faults off
  */
 
-/* What can be in vma->anon_vma.  Of a lazy VMA: LAZY, CHILD perhaps, and the slot. */
+/*
+ * What can be in vma->anon_vma.  Of a lazy VMA: LAZY, CHILD and UNNAMED perhaps, and
+ * the slot.  An address may have the same bits as UNNAMED: that of AV does.
+ */
 #define NUL		0
-#define AV		1		/* the anon_vma whose head is X */
-#define AV2		2		/* that of a child, which has not the folio */
+#define AV		20		/* the anon_vma whose head is X, which is its slot */
+#define AV2		2		/* another: a child's, which has not the folio, or the
+					   one of the parent of X */
 #define LAZY		8
 #define DEAD		15
+#define UNNAMED		16
 #define CHILD		32
 #define UNL		64
 #define DEF		128		/* ANON_VMA_FREE_DEFERRED */
@@ -133,6 +160,7 @@
 
 byte st[NV] = NOT_YET;
 byte avma[NV];			/* vma->anon_vma */
+byte listed[NV];		/* vma->anon_vma_listed */
 byte vmm[NV];			/* vma->vm_mm */
 byte cover[NV] = 9;		/* at which address it has the folio, or NOWHERE */
 bool att[NV];			/* in the mm's tree of VMAs */
@@ -168,23 +196,32 @@ bool ptfreed[3];
 byte fmap, mc;
 bool flock, fexists;
 
-/* X's group, without X, in the order in which they joined. */
-byte ring[2], nring;
-#ifndef MAXRING
-#define MAXRING	2
+/*
+ * The list of X, which is not on it: its group, and once it has an anon_vma, forked
+ * children, too.  In the order of a walk.
+ */
+byte list[2], nlist;
+#ifndef MAXLIST
+#define MAXLIST	2		/* of one mm */
 #endif
 
-/* The anon_vma: its memory, references, and tree in the order of a walk. */
-byte avst = NOT_YET, avref;
+/* The anon_vma: its memory, references, num_active_vmas, and tree in that order. */
+byte avst = NOT_YET, avref, nactive;
 byte tree[3], ntree;
 
 #ifdef I_CHILD
 /*
- * X is a forked child: the root of its ancestors' anon_vmas, with the lock, and how
- * many VMAs are linked to that.
+ * X is a forked child: the anon_vma of its parent, the root, with the lock, and how
+ * many VMAs are linked to that.  A child's anon_vma has no list.
  */
 byte rootst, rootref, nroot, rootwait;
+#define AV_EMPTY	(ntree == 0)
+#else
+#define AV_EMPTY	(ntree == 0 && nlist == 0 && avma[X] != AV)
 #endif
+
+/* vma_listed_anon_vma() */
+#define LISTED(u, own)	(listed[u] && (ISLAZY(own) || listed[u] == (own)) -> listed[u] : NUL)
 
 /*
  * Locks: an mm's, the family's root's, the mmap lock of A.  An rwsem: readers,
@@ -441,7 +478,7 @@ inline av_free()
 #ifndef BR_FREE_LOCK_FIRST
 	av_wait();
 #endif
-	d_step { assert(avst == ALLOC && !ntree); avst = FREED; avwait = rcu };
+	d_step { assert(avst == ALLOC && AV_EMPTY && !nactive); avst = FREED; avwait = rcu };
 #if defined(I_CHILD) && !defined(BR_NO_ROOT_REF)
 	root_put()
 #endif
@@ -455,34 +492,46 @@ inline av_put()
 	fi
 }
 
-inline ring_add(u)
+inline list_add_tail(u)
 {
 #ifdef BR_JOIN_FIRST
-	ring[1] = ring[0]; ring[0] = u; nring++
+	list[1] = list[0]; list[0] = u;
 #else
-	ring[nring] = u; nring++
+	list[nlist] = u;
 #endif
+	nlist++
 }
-inline ring_del(u)
+/* list_add(): behind from, which may be the head */
+inline list_add(u, from)
 {
-	d_step {
-		if
-		:: nring && ring[0] == u -> ring[0] = ring[1]; nring--
-		:: nring == 2 && ring[1] == u -> nring--
-		:: else
-		fi;
-		/* So that states do not differ in what is not used. */
-		if
-		:: nring < 2 -> ring[1] = 0
-		:: else
-		fi;
-		if
-		:: nring < 1 -> ring[0] = 0
-		:: else
-		fi
-	}
+#ifdef BR_LINK_FIRST
+	list[1] = list[0]; list[0] = u;
+#else
+	if
+	:: nlist && from == list[0] -> list[1] = u
+	:: else -> list[1] = list[0]; list[0] = u
+	fi;
+#endif
+	nlist++
 }
-inline tree_add(u) { d_step { tree[ntree] = u; ntree++ } }
+inline list_del(u)
+{
+	if
+	:: nlist && list[0] == u -> list[0] = list[1]; nlist--
+	:: nlist == 2 && list[0] != u && list[1] == u -> nlist--
+	:: else -> assert(false)	/* it was on none: the list is corrupt */
+	fi;
+	/* So that states do not differ in what is not used. */
+	if
+	:: nlist < 2 -> list[1] = 0
+	:: else
+	fi;
+	if
+	:: nlist < 1 -> list[0] = 0
+	:: else
+	fi
+}
+inline tree_add(u) { tree[ntree] = u; ntree++ }
 inline tree_del(u)
 {
 	if
@@ -545,7 +594,7 @@ inline look(held)
 			w = (k == NOMM -> NUL : w)
 #endif
 		:: w && !ISLAZY(w) ->
-			assert(AV_ALIVE);
+			assert(w == AV && AV_ALIVE);
 			k = ROOT;
 			w = (avref -> w : NUL)
 		:: else
@@ -795,43 +844,67 @@ inline visit(u, op)
 	fi
 }
 
-/* rmap_walk_anon() with l held, and lazy_next_vma() */
-inline walk(op)
+inline walk_tree(op)
 {
 	i = 0;
+	do
+	:: atomic { l == ROOT && i < ntree -> v = tree[i] };
+		visit(v, op); i++
+	:: else -> break
+	od
+}
+/* listed_next_vma(): the head, if it is not unlinked, and what is on its list */
+inline walk_list(op)
+{
+#ifdef I_CHILD
+	d_step { assert(ALIVE(X)); z = (l != ROOT && avma[X] == fmap) };
+#else
+	d_step { assert(ALIVE(X)); z = (avma[X] == (l == ROOT -> AV : fmap)) };
+#endif
+#ifdef BR_WALK_UNLINKED
+	z = 1;
+#endif
 	if
-	:: l == ROOT ->
-		assert(avst == ALLOC);
-		do
-		:: atomic { i < ntree -> v = tree[i] };
-			visit(v, op); i++
-		:: else -> break
-		od;
-		assert(avst == ALLOC)
-	:: else ->
-		d_step { assert(ALIVE(SLOT(fmap))); z = (avma[SLOT(fmap)] == fmap) };
-		if
-		:: z -> visit(SLOT(fmap), op)
-		:: else
-		fi;
+	:: z -> visit(X, op)
+	:: else
+	fi;
+	i = 0;
 #ifdef BR_WALK_NO_GROUP
-		i = 9;
+	i = 9;
 #endif
 #ifdef BR_RESTORE_NO_GROUP
-		if :: op == RESTORE -> i = 9 :: else fi;
+	if :: op == RESTORE -> i = 9 :: else fi;
 #endif
-		do
-		:: atomic { i < nring -> assert(ALIVE(SLOT(fmap))); v = ring[i] };
+	do
+	:: atomic { i < nlist -> assert(ALIVE(X)); v = list[i] };
 #ifdef REACH_GROUP
-			assert(pte[cover[v]] != PRES);
+		assert(l == ROOT || pte[cover[v]] != PRES);
+#endif
+#ifdef REACH_LIST
+		assert(l != ROOT || pte[cover[v]] != PRES);
 #endif
 #ifdef REACH_HEADLESS
-			assert(z || pte[cover[v]] != PRES);
+		assert(z || pte[cover[v]] != PRES);
 #endif
-			visit(v, op); i++
-		:: else -> break
-		od
-	fi;
+		visit(v, op); i++
+	:: else -> break
+	od
+}
+/* rmap_walk_anon() with l held, and anon_vma_next_vma() */
+inline walk(op)
+{
+	assert(SLOT(fmap) == X && (l != ROOT || avst == ALLOC));
+#ifdef BR_TREE_FIRST
+	walk_tree(op);
+	walk_list(op);
+#else
+	walk_list(op);
+#ifdef REACH_LIST_TREE
+	assert(!(l == ROOT && i && ntree && pte[cover[tree[0]]] == PRES));
+#endif
+	walk_tree(op);
+#endif
+	assert(l != ROOT || avst == ALLOC);
 	i = 0; v = 0; a = 0; z = 0
 }
 
@@ -844,7 +917,7 @@ inline join(u, n)
 #endif
 	d_step {
 		assert(ALIVE(SLOT(n)));
-		z = (RESOLVE(n) == n && nring < MAXRING)
+		z = (RESOLVE(n) == n && nlist < MAXLIST)
 	};
 	if
 	:: z ->
@@ -852,7 +925,7 @@ inline join(u, n)
 			/* Another fault may have been faster. */
 			if
 			:: avma[u] == NUL || (avma[u] == n && !att[u]) ->
-				avma[u] = n; ring_add(u)
+				avma[u] = n; list_add_tail(u)
 			:: else
 			fi
 		}
@@ -864,137 +937,252 @@ inline join(u, n)
 	k = 0
 }
 
+/* anon_vma_attach() of what is on the list: that it is comes before the anon_vma */
+inline attach(u)
+{
+#ifdef BR_LISTED_LATE
+	avma[u] = AV;
+	d_step { listed[u] = AV; nactive++ }
+#else
+	d_step { listed[u] = AV; nactive++ };
+	avma[u] = AV
+#endif
+}
+
 /*
- * __anon_vma_upgrade() of n, what X is as a lazy VMA, on behalf of u.  The lock of
- * an anon_vma of its own is held before anybody else can know it.
+ * __anon_vma_upgrade() of n, what X is as a lazy VMA, on behalf of u.  The list stays
+ * as it is.  But a child's VMA has two anon_vmas then, so it has a chain, and is in the
+ * tree of its own.  That of its parent is not modelled.
  */
 inline upgrade(n, u)
 {
-	fin = 0;
-	do
-	:: !fin ->
-		z = (nring > 0);
+	/* The root of a child: that of a group is its own anon_vma, if anything. */
 #if defined(I_CHILD) && !defined(BR_UPGRADE_MM_FIRST)
-		down_write(ROOT);
+	assert(LISTED(X, n) == AV2);
+	down_write(ROOT);
 #endif
 #ifndef BR_UPGRADE_NO_LOCK
-		down_write(MMLOCK(A));
+	down_write(MMLOCK(A));
 #endif
 #if defined(I_CHILD) && defined(BR_UPGRADE_MM_FIRST)
-		down_write(ROOT);
+	down_write(ROOT);
 #endif
-		d_step {
-			assert(ALIVE(SLOT(n)));
-			fin = (RESOLVE(n) != n)
-		};
-		if
-		:: fin ->
+	d_step {
+		assert(ALIVE(X));
+		z = (RESOLVE(n) != n)
+	};
+	if
+	:: z ->
 #ifdef REACH_UPGRADE_LOSES
-			REACHED;
+		REACHED;
 #endif
-			skip
-		:: !fin && !z && nring ->
-			/* One has joined since we looked. */
-#ifdef REACH_UPGRADE_AGAIN
-			REACHED;
-#endif
-			skip
-		:: else ->
-			d_step {
-				assert(avst == NOT_YET);	/* X is upgraded once */
-				avst = ALLOC; avref = 1;
-				g[0] = ring[0]; g[1] = ring[1]; ng = nring;
-#ifdef BR_UPGRADE_ONE
-				/* Only the VMA at hand: the others stay where they are. */
-				if
-				:: nring && u != ring[0] -> ng = 0
-				:: nring == 2 && u == ring[0] -> ng = 1; ring[0] = ring[1]; nring = 1
-				:: else -> nring = 0
-				fi;
-#else
-				nring = 0; ring[0] = 0; ring[1] = 0;
-#endif
+		skip
+	:: else ->
+		d_step {
+			assert(avst == NOT_YET);	/* X is upgraded once */
+			avst = ALLOC; avref = 1;
 #ifdef I_CHILD
 #ifndef BR_NO_ROOT_REF
-				rootref++
+			rootref++;
 #endif
 #elif !defined(BR_UPGRADE_NO_ROOT)
-				assert(!rd[ROOT] && !wr[ROOT] && !ww[ROOT]);
-				wr[ROOT] = 1; hl = hl | (1 << ROOT)
+			/* Locked before anybody else can know it. */
+			assert(!rd[ROOT] && !wr[ROOT] && !ww[ROOT]);
+			wr[ROOT] = 1; hl = hl | (1 << ROOT);
 #endif
-			};
-			was = avma[SLOT(n)];
-			if
-			:: was == n ->
-#ifdef BR_UPGRADE_NO_ROOT
-				avma[SLOT(n)] = AV; tree_add(SLOT(n))
+			was = avma[X]
+		};
+#ifdef I_CHILD
+		assert(was == n);
+		d_step { tree_add(X); nactive++ };
+#ifdef BR_UPGRADE_CLEARS
+		listed[X] = NUL;
+#endif
+		avma[X] = AV;
 #else
-				tree_add(SLOT(n)); avma[SLOT(n)] = AV
-#endif
-			:: else ->
-				/* X was unlinked; vm_area_free() may run just now. */
+		if
+		:: was == n -> attach(X)
+		:: else ->
+			/* X was unlinked; vm_area_free() may run just now. */
 #ifdef BR_DROP_BITS
-				avma[SLOT(n)] = AV
+			avma[X] = AV
 #elif defined(BR_UPGRADE_NOT_ATOMIC)
-				avma[SLOT(n)] = AV | (was & (UNL | DEF))
+			avma[X] = AV | (was & (UNL | DEF))
 #else
 #ifdef REACH_UPGRADE_LATE
-				assert(avma[SLOT(n)] == was);
+			assert(avma[X] == was);
 #endif
-				d_step { avma[SLOT(n)] = avma[SLOT(n)] - n + AV }
+			d_step { avma[X] = avma[X] - n + AV }
 #endif
-			fi;
-			i = 0;
-			do
-			:: i < ng -> tree_add(g[i]); avma[g[i]] = AV; i++
-			:: else -> break
-			od;
-			fin = 1; g[0] = 0; g[1] = 0; ng = 0; i = 0
 		fi;
-#ifndef BR_UPGRADE_NO_LOCK
-		up_write(MMLOCK(A));
+		i = 0;
+		do
+		:: i < nlist ->
+#ifdef BR_UPGRADE_ONE
+			/* Only the VMA at hand: the others stay as they are. */
+			if
+			:: list[i] == u -> attach(list[i])
+			:: else
+			fi;
+#else
+			attach(list[i]);
 #endif
-		if
-		:: hl & (1 << ROOT) -> up_write(ROOT)
-		:: else
-		fi
-	:: else -> break
-	od;
-	was = 0; z = 0; fin = 0
+			i++
+		:: else -> break
+		od;
+		i = 0;
+#endif
+		was = 0
+	fi;
+#ifndef BR_UPGRADE_NO_LOCK
+	up_write(MMLOCK(A));
+#endif
+	if
+	:: hl & (1 << ROOT) -> up_write(ROOT)
+	:: else
+	fi;
+	z = 0
 }
 
-/* anon_vma_clone() */
-inline clone(u, from, forking)
+/* vma_anon_name(): n is what a folio of u is to name, and then u has that name */
+inline anon_name(u, n)
+{
+	n = avma[u];
+	if
+	:: ISLAZY(n) && (n & UNNAMED) ->
+#ifdef BR_NAME_NO_CLAIM
+		n = n & ~UNNAMED
+#elif defined(BR_CLAIM_STORE)
+		d_step { n = n & ~UNNAMED; avma[u] = n }
+#elif defined(BR_CLAIM_AND_NOT)
+		d_step { n = n & ~UNNAMED; avma[u] = avma[u] & ~UNNAMED }
+#else
+		d_step {
+			/* cmpxchg() */
+			if
+			:: avma[u] == n -> n = n & ~UNNAMED; avma[u] = n
+			:: else ->
+#ifdef REACH_CLAIM_LOSES
+				assert(avma[u] == AV);
+#endif
+#ifdef REACH_CLAIM_UPGRADED
+				assert(avma[u] != AV);
+#endif
+				n = avma[u]
+			fi
+		}
+#endif
+	:: else
+	fi
+}
+
+/* anon_vma_clone() for a split or a move in one mm: u is to have what from has */
+inline clone(u, from)
 {
 	lazy = avma[from];
 	z = 0;
 	if
-	:: ISLAZY(lazy) && !forking -> join(u, lazy)
+	:: ISLAZY(lazy) -> join(u, lazy)
 	:: else
 	fi;
 	if
-	:: z == 0 && ISLAZY(lazy) ->
-#ifndef BR_FORK_NO_UPGRADE
-		upgrade(lazy, from);
-#endif
-		z = 0
+	:: z == 0 && ISLAZY(lazy) -> upgrade(lazy, from)
 	:: else
 	fi;
 	if
-	:: z == 0 && avma[from] == AV ->
+	:: z == 0 ->
+		assert(avma[from] == AV);
 		down_write(ROOT);
-#ifdef BR_CHILD_FIRST
-		d_step { tree[2] = tree[1]; tree[1] = tree[0]; tree[0] = u; ntree++ };
-#else
-		tree_add(u);
-#endif
 		if
-		:: forking
-		:: else -> avma[u] = AV
+		:: LISTED(from, AV) && nlist < MAXLIST ->
+			d_step { list_add(u, from) };
+			attach(u)
+		:: else ->
+			d_step { tree_add(u); nactive++; avma[u] = AV }
 		fi;
 		up_write(ROOT)
 	:: else
 	fi
+}
+
+/*
+ * anon_vma_fork(): O is a copy of from, whose mm is the own one.  If that is unnamed
+ * they are siblings.
+ */
+inline link_child(from)
+{
+	lazy = avma[from];
+	if
+#ifdef BR_SIBLING_NAMED
+	:: ISLAZY(lazy) && !(lazy & CHILD) -> upgrade(lazy, from)
+#else
+	:: ISLAZY(lazy) && !(lazy & UNNAMED) -> upgrade(lazy, from)
+#endif
+	:: else
+	fi;
+#ifdef BR_LINK_NO_LOCK
+	/* The links are loaded, and then there are stores. */
+	d_step { g[0] = list[0]; g[1] = list[1]; ng = nlist };
+#else
+	down_write(ROOT);
+#endif
+	d_step {
+		lazy = avma[from];
+		z = LISTED(from, lazy);
+#ifdef FORK_TREE
+		z = NUL;			/* the child must not be lazy */
+#endif
+#ifdef BR_LINK_NO_LOCK
+		list[0] = g[0]; list[1] = g[1]; nlist = ng;
+		g[0] = 0; g[1] = 0; ng = 0;
+#endif
+#ifdef I_CHILD
+		nroot++;
+#endif
+		if
+		:: z ->
+#ifndef I_CHILD
+			list_add(O, from);
+#endif
+			listed[O] = z;
+			avma[O] = LAZY | CHILD | UNNAMED | O
+		:: else ->
+			/* It has a chain, and an anon_vma of its own, which does not matter. */
+			tree_add(O);
+			avma[O] = AV2
+		fi
+	};
+#ifndef BR_LINK_NO_LOCK
+	up_write(ROOT);
+#endif
+	lazy = 0; z = 0
+}
+/* copy_page_range() */
+inline copy_ptes(from)
+{
+	atomic {
+		pte[2] = (cover[from] == NOWHERE -> NONE : pte[cover[from]]);
+		if
+		:: pte[2] == PRES -> mc++
+		:: else
+		fi
+	}
+}
+inline fork(from, mm)
+{
+	d_step {
+		st[O] = ALLOC; cover[O] = 2; vmm[O] = mm; mmst[mm] = ALLOC; mmcount[mm] = 1
+	};
+#ifdef BR_FORK_NO_UPGRADE
+	avma[O] = LAZY | O;
+#elif !defined(BR_COPY_FIRST)
+	link_child(from);
+#endif
+	copy_ptes(from);
+#ifdef BR_COPY_FIRST
+	link_child(from);
+#endif
+	skip
 }
 
 /*
@@ -1066,7 +1254,7 @@ inline lazy_unlink(u)
 #endif
 		skip
 	:: !late && u != SLOT(lazy) ->
-		ring_del(u);
+		d_step { list_del(u) };
 		avma[u] = NUL
 	:: !late && u == SLOT(lazy) ->
 #ifdef BR_NO_UNLINKED
@@ -1077,7 +1265,7 @@ inline lazy_unlink(u)
 	fi;
 	d_step {
 		assert(ALIVE(SLOT(lazy)));
-		z = (!late && avma[SLOT(lazy)] != lazy && ((lazy & CHILD) || nring == 0))
+		z = (!late && avma[SLOT(lazy)] != lazy && ((lazy & CHILD) || nlist == 0))
 	};
 	if
 	:: z ->
@@ -1096,35 +1284,91 @@ inline lazy_unlink(u)
 #endif
 }
 
+/* unlink_listed(): lazy is what u had; z says whether the anon_vma is empty */
+inline unlink_listed(u)
+{
+#ifdef I_CHILD
+	assert(a == AV2);
+	nroot--
+#else
+	assert(a == AV);
+	if
+	:: u != X -> list_del(u)
+	:: else ->
+#ifdef BR_HEAD_TAKES_LIST
+		nlist = 0; list[0] = 0; list[1] = 0;
+#endif
+		skip
+	fi;
+	if
+	:: lazy == AV ->
+		assert(nactive);
+		nactive--;
+		avma[u] = (u == X -> (AV | UNL) : NUL)
+	:: else
+	fi;
+#if defined(BR_EMPTY_TREE_ONLY)
+	z = (ntree == 0)
+#elif defined(BR_EMPTY_LIST_ONLY)
+	z = (nlist == 0 && avma[X] != AV)
+#elif defined(BR_EMPTY_NO_HEAD)
+	z = (ntree == 0 && nlist == 0)
+#else
+	z = AV_EMPTY
+#endif
+#endif
+}
+
 /* unlink_anon_vmas() */
 inline unlink(u)
 {
 	lazy = avma[u];
+	late = 0;
 	if
-	:: ISLAZY(lazy) -> lazy_unlink(u)
-	:: else -> late = (lazy != NUL)
+	:: ISLAZY(lazy) ->
+		lazy_unlink(u);
+		if
+		:: late -> lazy = avma[u]
+		:: !late && !(lazy & CHILD) -> lazy = NUL
+		:: else
+		fi
+	:: else
 	fi;
 	if
-	:: late || (lazy & CHILD) ->
+	:: lazy ->
+		d_step { a = LISTED(u, lazy); listed[u] = NUL };
+#ifndef BR_UNLINK_NO_ROOT
 		down_write(ROOT);
-#ifdef I_CHILD
-		d_step {
-			nroot--;
-			fin = !nroot;
-			if
-			:: late -> tree_del(u)
-			:: else
-			fi;
-			z = (late && ntree == 0)
-		};
-#else
-		d_step { tree_del(u); z = (ntree == 0) };
 #endif
-		if
-		:: late && avma[u] == AV -> avma[u] = (u == X -> (AV | UNL) : NUL)
-		:: else
-		fi;
+		d_step {
+			z = 0;
+			if
+			:: a -> unlink_listed(u)
+			:: else ->
+				/* It has a chain. */
+				assert(!ISLAZY(lazy));
+#ifdef I_CHILD
+				nroot--;
+#endif
+				tree_del(u);
+				if
+				:: lazy == AV -> nactive--; avma[u] = (u == X -> (AV | UNL) : NUL)
+				:: else
+				fi;
+#if defined(BR_EMPTY_TREE_ONLY)
+				z = (ntree == 0)
+#else
+				z = AV_EMPTY
+#endif
+			fi;
+#ifdef I_CHILD
+			fin = !nroot;
+#endif
+			a = 0
+		};
+#ifndef BR_UNLINK_NO_ROOT
 		up_write(ROOT);
+#endif
 		if
 		:: z -> av_put()
 		:: else
@@ -1203,6 +1447,30 @@ inline free_pgtables(u)
 inline detach(u) { atomic { vread[u] == 0 -> MAY_WAIT_ELSE; att[u] = 0 } }
 
 inline done() { d_step { assert(!hl); ndone++ } }
+
+/* __anon_vma_upgrade() of a lazy child: from the list to the tree */
+inline kid_upgrade(c)
+{
+#ifdef BR_UPGRADE_MM_FIRST
+	down_write(MMLOCK(own));
+#endif
+#ifndef BR_KID_UPGRADE_NO_ROOT
+	down_write(ROOT);
+#endif
+#ifndef BR_UPGRADE_MM_FIRST
+	down_write(MMLOCK(own));
+#endif
+#ifndef BR_KID_STAYS
+	d_step { list_del(c) };
+#endif
+	d_step { tree_add(c) };
+	avma[c] = AV2;
+	up_write(MMLOCK(own));
+	if
+	:: hl & (1 << ROOT) -> up_write(ROOT)
+	:: else
+	fi
+}
 
 /* Reclaim: try_to_unmap(). */
 #ifdef P_WALKER
@@ -1374,7 +1642,8 @@ proctype ksm(byte me)
 	fi;
 	if
 	:: v != NOWHERE ->
-		lazy = avma[v];
+		/* anon_vma_upgrade() */
+		anon_name(v, lazy);
 		if
 		:: ISLAZY(lazy) -> upgrade(lazy, v)
 		:: else
@@ -1514,24 +1783,12 @@ proctype forker(byte me)
 	fi;
 	if
 	:: from != NOWHERE ->
-		d_step {
-			st[O] = ALLOC; cover[O] = 2; vmm[O] = MM_OF_O;
-			mmst[MM_OF_O] = ALLOC; mmcount[MM_OF_O] = 1
-		};
-		clone(O, from, 1);
-#ifdef BR_FORK_NO_UPGRADE
-		avma[O] = LAZY | O;
-#else
-		avma[O] = LAZY | CHILD | O;
+#ifndef BR_SIBLING_NO_LOCK
+		/* vma_start_write(): faults are kept off until all is copied. */
+		atomic { vread[from] == 0 -> MAY_WAIT_ELSE; vwrite[from] = 1 };
 #endif
-		/* copy_page_range() */
-		atomic {
-			pte[2] = pte[cover[from]];
-			if
-			:: pte[2] == PRES -> mc++
-			:: else
-			fi
-		}
+		fork(from, MM_OF_O);
+		vwrite[from] = 0
 	:: else
 	fi;
 	lazy = 0; z = 0;
@@ -1564,7 +1821,7 @@ proctype splitter(byte me)
 	if
 	:: att[X] ->
 		d_step { st[N] = ALLOC; avma[N] = avma[X]; vmm[N] = A };
-		clone(N, X, 0);
+		clone(N, X);
 		vma_lock(X);
 		cover[N] = cover[X];
 		cover[X] = NOWHERE;
@@ -1635,7 +1892,7 @@ proctype mover(byte me)
 			fin = 1
 		:: else ->
 			d_step { st[O] = ALLOC; avma[O] = avma[N]; vmm[O] = A; cover[O] = 1 };
-			clone(O, N, 0);
+			clone(O, N);
 			fin = 0
 		fi;
 #ifdef BR_MOVE_NO_LOCK
@@ -1699,18 +1956,20 @@ proctype faulter(byte me)
 				:: z
 				:: else -> upgrade(lazy, X)
 				fi
-			:: else
+			:: else -> assert(LISTED(X, lazy))
 			fi;
 			if
 			:: z
 			:: else ->
 				down_write(ROOT);
-				d_step {
-					if
-					:: avma[N] == NUL -> tree_add(N); avma[N] = AV
-					:: else
-					fi
-				};
+				if
+				:: avma[N] == NUL && nlist < MAXLIST ->
+					d_step { list_add(N, X) };
+					attach(N)
+				:: avma[N] == NUL && nlist >= MAXLIST ->
+					d_step { tree_add(N); nactive++; avma[N] = AV }
+				:: else
+				fi;
 				up_write(ROOT)
 			fi
 		:: else
@@ -1755,10 +2014,7 @@ proctype faulter(byte me)
 }
 #endif
 
-/*
- * A forked child that is lazy: mprotect() that changes its range, which is in
- * its ancestors' trees too, and exit.
- */
+/* A forked child that is lazy: its range changes, or it is upgraded; and exit. */
 #ifdef P_KIDS
 proctype kid(byte me; byte c)
 {
@@ -1768,16 +2024,62 @@ proctype kid(byte me; byte c)
 #endif
 
 	own = c;	/* MM_OF_N or MM_OF_O */
-	lazy = avma[c];
-	lock_write(own);
-	d_step { tree_del(c) };
-	tree_add(c);
-	unlock_write(own);
+	if
+#ifndef KID_UPGRADES
+	:: lazy = avma[c];
+		lock_write(own);
+		cover[c] = NOWHERE;
+		cover[c] = c;
+		unlock_write(own)
+#else
+	:: kid_upgrade(c)
+	:: skip
+#endif
+	fi;
 	zap(c);
 	unlink(c);
 	free_pgtables(c);
 	area_free(c);
 	mmdrop(own);
+	done()
+}
+#endif
+
+/*
+ * A forked child that is lazy and unnamed, N, forks a sibling, O: that is linked
+ * behind it.  Both exit, in either order.
+ */
+#ifdef P_KID_FORKS
+proctype kid_forks(byte me)
+{
+	LOCALS;
+	byte c = N;
+#ifdef BR_UNLINK_NO_BARRIER
+	bool early;
+#endif
+
+	own = MM_OF_N;
+	fork(N, MM_OF_O);
+	if
+	:: c = O
+	:: c = N
+	fi;
+	do
+	:: c != NOWHERE ->
+		own = c;
+		zap(c);
+		unlink(c);
+		free_pgtables(c);
+		area_free(c);
+		mmdrop(own);
+		if
+		:: !gone[N] -> c = N
+		:: !gone[O] -> c = O
+		:: else -> c = NOWHERE
+		fi
+	:: else -> break
+	od;
+	c = 0;
 	done()
 }
 #endif
@@ -1806,8 +2108,7 @@ proctype parent(byte me)
 
 /*
  * A forked child that is lazy, O, is split: it can have no group, so it is
- * upgraded, and N is linked to its ancestors, as O is.  Then it exits.  Its
- * anon_vma does not matter here.
+ * upgraded, and N is in the tree, as O is.  Its own anon_vma does not matter here.
  */
 #ifdef P_KID_SPLIT
 proctype kid_split(byte me)
@@ -1823,21 +2124,11 @@ proctype kid_split(byte me)
 	down_write(MMLOCK(MM_OF_O));
 	up_write(MMLOCK(MM_OF_O));
 #else
-	/* __anon_vma_upgrade() */
-#ifdef BR_UPGRADE_MM_FIRST
-	down_write(MMLOCK(MM_OF_O));
-	down_write(ROOT);
-#else
-	down_write(ROOT);
-	down_write(MMLOCK(MM_OF_O));
-#endif
-	avma[O] = AV2;
-	up_write(MMLOCK(MM_OF_O));
-	up_write(ROOT);
+	kid_upgrade(O);
 	/* anon_vma_clone() */
 	avma[N] = AV2;
 	down_write(ROOT);
-	tree_add(N);
+	d_step { tree_add(N) };
 	up_write(ROOT);
 #endif
 	lazy = avma[O];
@@ -1847,6 +2138,41 @@ proctype kid_split(byte me)
 	unlock_write(own);
 	lazy = 0;
 	done()
+}
+#endif
+
+/*
+ * Faults in X, an unnamed child, under the VMA lock.  One has the folio, the other one
+ * another: that finds X as well; or shares what it gets with the parent of X, and names
+ * lazy_root().
+ */
+#ifdef P_NAMER
+proctype namer(byte me; bool other)
+{
+	LOCALS;
+
+	own = A;
+	if
+	:: atomic { att[X] && !vwrite[X] -> vread[X]++; z = 1 }
+	:: atomic { !att[X] -> z = 0 }
+	fi;
+	if
+	:: z && !other ->
+		anon_name(X, lazy);
+		fmap = lazy;
+		atomic { pte[0] = PRES; mc++; fexists = 1 };
+		vread[X]--
+	:: z && other ->
+		if
+		:: anon_name(X, lazy); assert(RESOLVE(lazy) != NUL)
+		:: lazy = avma[X]; assert(!ISLAZY(lazy) || LISTED(X, lazy) == AV2)
+		fi;
+		vread[X]--
+	:: else
+	fi;
+	z = 0; lazy = 0;
+	mmdrop(A);
+	atomic { assert(!hl); fexists = fexists || !other; ndone++ }
 }
 #endif
 
@@ -1887,15 +2213,31 @@ init
 		/* N was split off, with the page. */
 		st[N] = ALLOC; avma[N] = LAZY | X; vmm[N] = A; att[N] = 1;
 		cover[N] = 0; cover[X] = NOWHERE;
-		ring[0] = N; nring = 1;
+		list[0] = N; nlist = 1;
 #endif
 #ifdef I_GROUP3
 		/* O too, before or after N. */
-		st[O] = ALLOC; avma[O] = LAZY | X; vmm[O] = A; att[O] = 1; nring = 2;
+		st[O] = ALLOC; avma[O] = LAZY | X; vmm[O] = A; att[O] = 1; nlist = 2;
 		if
-		:: ring[0] = O; ring[1] = N
-		:: ring[0] = N; ring[1] = O
+		:: list[0] = O; list[1] = N
+		:: list[0] = N; list[1] = O
 		fi;
+#endif
+#ifdef I_KIN
+		/* X has forked: N is its child. */
+		st[N] = ALLOC; avma[N] = LAZY | CHILD | N; listed[N] = AV;
+		cover[N] = 1; pte[1] = PRES; mc = 2; list[0] = N; nlist = 1;
+		vmm[N] = MM_OF_N; mmst[MM_OF_N] = ALLOC; mmcount[MM_OF_N] = 1;
+#endif
+#if defined(I_LISTED) || defined(I_KIN)
+		/* They were upgraded. */
+		avst = ALLOC; avref = 1; avma[X] = AV; listed[X] = AV; nactive = 1;
+#endif
+#if defined(I_LISTED) && defined(I_GROUP)
+		avma[N] = AV; listed[N] = AV; nactive = 2;
+#endif
+#if defined(I_LISTED) && defined(I_GROUP3)
+		avma[O] = AV; listed[O] = AV; nactive = 3;
 #endif
 #ifdef I_UNFAULTED
 		/* N is X's neighbour and was not touched; the page is not there yet. */
@@ -1905,7 +2247,16 @@ init
 #ifdef I_CHILD
 		/* X is a forked child, of a parent with an anon_vma. */
 		avma[X] = LAZY | CHILD | X; fmap = LAZY | CHILD | X;
-		rootst = ALLOC; rootref = 1; nroot = 2;
+		listed[X] = AV2;
+		rootst = ALLOC; rootref = 1; nroot = 1;
+#ifdef P_PARENT
+		nroot = 2;
+#endif
+#ifdef I_UNNAMED
+		/* It was not written to, and so the folio is not there yet. */
+		avma[X] = LAZY | CHILD | UNNAMED | X;
+		fmap = NUL; pte[0] = NONE; mc = 0; fexists = 0;
+#endif
 #endif
 #ifdef I_FAMILY
 		/* X has forked twice and exited: N and O are its lazy children. */
@@ -1915,7 +2266,14 @@ init
 		st[O] = ALLOC; avma[O] = LAZY | CHILD | O; cover[O] = 2; pte[2] = PRES;
 		vmm[N] = MM_OF_N; mmst[MM_OF_N] = ALLOC; mmcount[MM_OF_N] = 1;
 		vmm[O] = MM_OF_O; mmst[MM_OF_O] = ALLOC; mmcount[MM_OF_O] = 1;
-		tree[0] = N; tree[1] = O; ntree = 2; mc = 2; mmst[A] = FREED;
+		list[0] = N; list[1] = O; nlist = 2; mc = 2; mmst[A] = FREED;
+		listed[N] = AV; listed[O] = AV;
+#ifdef P_KID_FORKS
+		/* Once only, and N has no pages but those of X. */
+		st[O] = NOT_YET; avma[O] = NUL; listed[O] = NUL; cover[O] = NOWHERE;
+		pte[2] = NONE; list[1] = 0; nlist = 1; mc = 1; mmst[MM_OF_O] = NOT_YET;
+		mmcount[MM_OF_O] = 0; avma[N] = LAZY | CHILD | UNNAMED | N;
+#endif
 #endif
 #ifdef P_WALKER
 		run walker(0); nproc++;
@@ -1955,15 +2313,26 @@ init
 #endif
 #ifdef P_KIDS
 		run kid(3, N); nproc++;
+#ifdef I_FAMILY
 		run kid(4, O); nproc++;
+#endif
+#endif
+#ifdef P_KID_FORKS
+		run kid_forks(4); nproc++;
+#endif
+#ifdef P_NAMER
+		run namer(6, 0); nproc++; mmcount[A]++;
+#endif
+#ifdef P_NAMER2
+		run namer(7, 1); nproc++; mmcount[A]++;
 #endif
 #ifdef P_PARENT
 		run parent(5); nproc++;
 #endif
 #ifdef P_KID_SPLIT
 		/* The other child is gone. */
-		st[N] = NOT_YET; avma[N] = NUL; cover[N] = NOWHERE; pte[1] = NONE;
-		tree[0] = O; tree[1] = 0; ntree = 1; mc = 1;
+		st[N] = NOT_YET; avma[N] = NUL; listed[N] = NUL; cover[N] = NOWHERE;
+		pte[1] = NONE; list[0] = O; list[1] = 0; nlist = 1; mc = 1;
 		run kid_split(4); nproc++;
 #endif
 #ifdef P_TAKE_ALL
@@ -1981,17 +2350,17 @@ init
 		ndone == nproc ->
 		/* Whoever was freed is, unless its group or anon_vma lives. */
 		assert(!gone[X] || st[X] == FREED || reused ||
-		       (st[X] == DEFERRED && (avma[X] == (LAZY | X | UNL | DEF) && nring ||
+		       (st[X] == DEFERRED && (avma[X] == (LAZY | X | UNL | DEF) && nlist ||
 			 avma[X] == (AV | UNL | DEF) && avst == ALLOC)));
 		assert(!gone[N] || st[N] == FREED);
 		assert(!gone[O] || st[O] == FREED);
 		/* The anon_vma too, and what is linked has not been freed. */
-		assert(avst != ALLOC || ntree);
+		assert(avst != ALLOC || !AV_EMPTY);
 		assert(ntree < 1 || !gone[tree[0]]);
 		assert(ntree < 2 || !gone[tree[1]]);
 		assert(ntree < 3 || !gone[tree[2]]);
-		assert(nring < 1 || !gone[ring[0]]);
-		assert(nring < 2 || !gone[ring[1]]);
+		assert(nlist < 1 || !gone[list[0]]);
+		assert(nlist < 2 || !gone[list[1]]);
 		/* The mms, unless they live on. */
 #if defined(P_UNMAPPER) || defined(I_FAMILY)
 		assert(mmst[A] == FREED);
