@@ -115,15 +115,13 @@
  *
  *   to name: an unnamed child has no pages of its own, so fork makes siblings
  *   NAME_NO_CLAIM	a folio names it, and it stays unnamed
- *   CLAIM_STORE		the bit is cleared by a load and a store, not by cmpxchg
- *   CLAIM_AND_NOT	it is cleared in whatever is there: an address may have it
  *   SIBLING_NAMED	fork makes a sibling though it was named
  *   SIBLING_NO_LOCK	fork decides that, but does not keep faults off
+ *   UNLINK_NAMED	one that was named is unlinked without the mm's lock
  */
 
 /*
- * What can be in vma->anon_vma.  Of a lazy VMA: LAZY, CHILD and UNNAMED perhaps, and
- * the slot.  An address may have the same bits as UNNAMED: that of AV does.
+ * What can be in vma->anon_vma.  Of a lazy VMA: LAZY, CHILD perhaps, and the slot.
  */
 #define NUL		0
 #define AV		20		/* the anon_vma whose head is X, which is its slot */
@@ -131,7 +129,6 @@
 					   one of the parent of X */
 #define LAZY		8
 #define DEAD		15
-#define UNNAMED		16
 #define CHILD		32
 #define UNL		64
 #define DEF		128		/* ANON_VMA_FREE_DEFERRED */
@@ -161,6 +158,7 @@
 byte st[NV] = NOT_YET;
 byte avma[NV];			/* vma->anon_vma */
 byte listed[NV];		/* vma->anon_vma_listed */
+bool unnamed[NV];		/* and the other bit in it */
 byte vmm[NV];			/* vma->vm_mm */
 byte cover[NV] = 9;		/* at which address it has the folio, or NOWHERE */
 bool att[NV];			/* in the mm's tree of VMAs */
@@ -1044,33 +1042,16 @@ inline upgrade(n, u)
 	z = 0
 }
 
-/* vma_anon_name(): n is what a folio of u is to name, and then u has that name */
+/* vma_set_named(): n is what a folio of u is to name, and then u has that name */
 inline anon_name(u, n)
 {
 	n = avma[u];
 	if
-	:: ISLAZY(n) && (n & UNNAMED) ->
-#ifdef BR_NAME_NO_CLAIM
-		n = n & ~UNNAMED
-#elif defined(BR_CLAIM_STORE)
-		d_step { n = n & ~UNNAMED; avma[u] = n }
-#elif defined(BR_CLAIM_AND_NOT)
-		d_step { n = n & ~UNNAMED; avma[u] = avma[u] & ~UNNAMED }
+	:: ISLAZY(n) && (n & CHILD) ->
+#ifndef BR_NAME_NO_CLAIM
+		unnamed[u] = 0
 #else
-		d_step {
-			/* cmpxchg() */
-			if
-			:: avma[u] == n -> n = n & ~UNNAMED; avma[u] = n
-			:: else ->
-#ifdef REACH_CLAIM_LOSES
-				assert(avma[u] == AV);
-#endif
-#ifdef REACH_CLAIM_UPGRADED
-				assert(avma[u] != AV);
-#endif
-				n = avma[u]
-			fi
-		}
+		skip
 #endif
 	:: else
 	fi
@@ -1116,7 +1097,7 @@ inline link_child(from)
 #ifdef BR_SIBLING_NAMED
 	:: ISLAZY(lazy) && !(lazy & CHILD) -> upgrade(lazy, from)
 #else
-	:: ISLAZY(lazy) && !(lazy & UNNAMED) -> upgrade(lazy, from)
+	:: ISLAZY(lazy) && !unnamed[from] -> upgrade(lazy, from)
 #endif
 	:: else
 	fi;
@@ -1145,7 +1126,8 @@ inline link_child(from)
 			list_add(O, from);
 #endif
 			listed[O] = z;
-			avma[O] = LAZY | CHILD | UNNAMED | O
+			unnamed[O] = 1;
+			avma[O] = LAZY | CHILD | O
 		:: else ->
 			/* It has a chain, and an anon_vma of its own, which does not matter. */
 			tree_add(O);
@@ -1325,7 +1307,18 @@ inline unlink(u)
 	lazy = avma[u];
 	late = 0;
 	if
-	:: ISLAZY(lazy) ->
+#ifdef BR_UNLINK_NAMED
+	:: ISLAZY(lazy) && (lazy & CHILD) -> avma[u] = NUL
+#else
+	:: ISLAZY(lazy) && unnamed[u] -> avma[u] = NUL
+#endif
+	:: ISLAZY(lazy) &&
+#ifdef BR_UNLINK_NAMED
+	   !(lazy & CHILD)
+#else
+	   !unnamed[u]
+#endif
+	   ->
 		lazy_unlink(u);
 		if
 		:: late -> lazy = avma[u]
@@ -1336,7 +1329,7 @@ inline unlink(u)
 	fi;
 	if
 	:: lazy ->
-		d_step { a = LISTED(u, lazy); listed[u] = NUL };
+		d_step { a = LISTED(u, lazy); listed[u] = NUL; unnamed[u] = 0 };
 #ifndef BR_UNLINK_NO_ROOT
 		down_write(ROOT);
 #endif
@@ -2254,7 +2247,7 @@ init
 #endif
 #ifdef I_UNNAMED
 		/* It was not written to, and so the folio is not there yet. */
-		avma[X] = LAZY | CHILD | UNNAMED | X;
+		avma[X] = LAZY | CHILD | X; unnamed[X] = 1;
 		fmap = NUL; pte[0] = NONE; mc = 0; fexists = 0;
 #endif
 #endif
@@ -2272,7 +2265,7 @@ init
 		/* Once only, and N has no pages but those of X. */
 		st[O] = NOT_YET; avma[O] = NUL; listed[O] = NUL; cover[O] = NOWHERE;
 		pte[2] = NONE; list[1] = 0; nlist = 1; mc = 1; mmst[MM_OF_O] = NOT_YET;
-		mmcount[MM_OF_O] = 0; avma[N] = LAZY | CHILD | UNNAMED | N;
+		mmcount[MM_OF_O] = 0; unnamed[N] = 1;
 #endif
 #endif
 #ifdef P_WALKER
