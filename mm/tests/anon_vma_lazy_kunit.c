@@ -626,6 +626,7 @@ static void state_group(struct kunit *test)
 	struct vm_area_struct *vma = vma_at(mm, addr);
 	const pgoff_t end = vma_start_anon_pgoff(vma) + 3;
 	struct anon_vma *lazy = vma->anon_vma;
+	struct anon_vma_chain *avc;
 	int i, nr = 0;
 
 	for (i = 0; i < 3; i++) {
@@ -639,10 +640,10 @@ static void state_group(struct kunit *test)
 	}
 	/* A walk of all of them finds each, and the head before those that joined. */
 	vma = NULL;
-	while ((vma = listed_next_vma(lazy, vma, 0, ULONG_MAX)))
+	while ((vma = anon_vma_next_vma(lazy, vma, &avc, 0, ULONG_MAX)))
 		KUNIT_EXPECT_EQ(test, nr++ == 0, vma == lazy_vma(lazy));
 	KUNIT_EXPECT_EQ(test, nr, 3);
-	KUNIT_EXPECT_NULL(test, listed_next_vma(lazy, NULL, end, end));
+	KUNIT_EXPECT_NULL(test, anon_vma_next_vma(lazy, NULL, &avc, end, end));
 	expect_sound(test, mm);
 
 	/* Merged again it is the same, whoever of them is left. */
@@ -662,6 +663,7 @@ static void state_group_deferred(struct kunit *test)
 	struct vm_area_struct *head = lazy_vma(lazy);
 	struct vm_area_struct *other = first_member(head), *last = last_member(head);
 	struct folio *folio = touch(test, mm, other->vm_start);
+	struct anon_vma_chain *avc;
 
 	KUNIT_ASSERT_EQ(test, vm_munmap(head->vm_start, PAGE_SIZE), 0);
 	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(head->anon_vma), deferred(lazy));
@@ -670,7 +672,7 @@ static void state_group_deferred(struct kunit *test)
 	/* A walk goes on through it, and does not return it. */
 	expect_walk(test, folio, lazy, lazy, other);
 	folio_put(folio);
-	KUNIT_EXPECT_PTR_EQ(test, listed_next_vma(lazy, NULL, 0, ULONG_MAX), other);
+	KUNIT_EXPECT_PTR_EQ(test, anon_vma_next_vma(lazy, NULL, &avc, 0, ULONG_MAX), other);
 	KUNIT_ASSERT_EQ(test, vm_munmap(other->vm_start, PAGE_SIZE), 0);
 	expect_group(test, last, lazy, 2);
 
@@ -735,11 +737,12 @@ static void list_survives_upgrade(struct kunit *test)
 		struct mm_struct *mm = current->mm;
 		int nr_deferred = get_nr_deferred();
 		struct anon_vma *lazy, *anon_vma;
+		struct anon_vma_chain *avc;
 
 		lazy = vma_at(mm, addr)->anon_vma;
 		vma = NULL;
 		for (i = 0; i < 4; i++) {
-			vma = listed_next_vma(lazy, vma, 0, ULONG_MAX);
+			vma = anon_vma_next_vma(lazy, vma, &avc, 0, ULONG_MAX);
 			KUNIT_ASSERT_NOT_NULL(test, vma);
 			vmas[i] = vma;
 		}

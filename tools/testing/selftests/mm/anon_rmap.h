@@ -267,6 +267,11 @@ FIXTURE_TEARDOWN_PARENT(anon_vma)
 /* VMAs were first touched by the action. */
 #define EXPECT_BECAME_LAZY(n) EXPECT_EVENTS(EV_LAZY, n, variant->action)
 
+/* As above, forked off VMAs of the set up. If those were not lazy, they need not be. */
+#define children_fit(e, n) \
+	((variant->action && !variant->setup) || events_fit(e, n, variant->action))
+#define EXPECT_CHILDREN_LAZY(n) EXPECT_TRUE(children_fit(EV_LAZY, n))
+
 /* VMAs first touched in the set up were upgraded by the action. */
 #define EXPECT_UPGRADED(n) EXPECT_EVENTS(EV_UPGRADE, n, variant->setup)
 

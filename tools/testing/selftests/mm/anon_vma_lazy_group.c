@@ -488,7 +488,7 @@ ANON_TEST(group_fork)
 	ASSERT_GT(k.pid, 0);
 	ASSERT_TRUE(kid_paused(&k));
 	EXPECT_EVENTS(EV_UPGRADE, 2, variant->setup && env->groups);
-	EXPECT_BECAME_LAZY(6);
+	EXPECT_CHILDREN_LAZY(6);
 	EXPECT_TRUE(shared(getpid(), p, k.pid, p, n, n));
 	if (env->numa)
 		ASSERT_TRUE(migrate_to(0, p, n, env->node[1], MPOL_MF_MOVE_ALL));
