@@ -1907,6 +1907,28 @@ static void expect_all_freed(struct kunit *test, struct kmem_cache *cache)
 	KUNIT_EXPECT_EQ(test, nr_structs(cache), 0);
 }
 
+/* A lazy child with a page of its own is held by that, as others are, when it exits. */
+static void child_held(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 1), *child_vma;
+	struct mm_struct *child = fork_mm(test, current->mm);
+	struct anon_vma *held;
+	struct folio *folio;
+
+	child_vma = vma_at(child, vma->vm_start);
+	folio = touch(test, child, vma->vm_start);
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), child_identity(child_vma));
+	held = hold(test, folio);
+	exit_mm(test, child);
+
+	/* The struct is left to who has it. */
+	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(child_vma->anon_vma),
+			    (void *)ANON_VMA_DEAD + ANON_VMA_FREE_DEFERRED);
+	KUNIT_EXPECT_NULL(test, find(test, folio, true));
+	put_anon_vma(held);
+	folio_put(folio);
+}
+
 static void head_lifetime(struct kunit *test)
 {
 	const unsigned int flags = ((const struct lifetime *)test->param_value)->flags;
@@ -1993,6 +2015,8 @@ static void head_lifetime(struct kunit *test)
 		msleep(200);
 		KUNIT_EXPECT_EQ(test, nr_structs(cache), 1);
 		KUNIT_EXPECT_NULL(test, find(test, folio, true));
+		/* A restore may be about to walk the list. */
+		KUNIT_EXPECT_TRUE(test, list_empty(&vma->anon_vma_chain));
 		put_anon_vma(held);
 	}
 	expect_all_freed(test, cache);
@@ -2426,6 +2450,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(join_unlinked),
 	KUNIT_CASE(hold_marks),
 	KUNIT_CASE_PARAM(head_lifetime, lifetime_gen_params),
+	KUNIT_CASE(child_held),
 	KUNIT_CASE(mm_lifetime),
 	KUNIT_CASE(mm_gone),
 	KUNIT_CASE_PARAM(upgrade_enomem, enomem_gen_params),
