@@ -49,6 +49,11 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 	if (!vma_anon_related(vma, folio_anon_vma(folio)))
 		return "a folio does not name what the VMA is linked to";
 
+	/* I2. */
+	if (folio_anon_vma(folio) == vma->anon_vma && anon_vma_is_lazy(vma->anon_vma) &&
+	    !anon_vma_is_group(vma->anon_vma) && (vma->anon_vma_listed & ANON_VMA_UNNAMED))
+		return "a folio names an unnamed child";
+
 	if (folio_is_zone_device(folio) && anon_vma_is_lazy(folio_anon_vma(folio)))
 		return "device memory names a lazy VMA, or a head";
 

@@ -2326,6 +2326,11 @@ static void checker_list(struct kunit *test)
 			  "a VMA is on the list of an anon_vma that has none");
 	expect_unsound_if(test, child, &vma->anon_vma, stranger->anon_vma,
 			  "a head does not lead to its anon_vma");
+	/* With a page of its own it is not unnamed. */
+	folio_put(touch(test, child, child_vma->vm_start));
+	expect_unsound_if(test, child, &child_vma->anon_vma_listed,
+			  (void *)(child_vma->anon_vma_listed | ANON_VMA_UNNAMED),
+			  "a folio names an unnamed child");
 
 	/* Those of others do not count. */
 	add_many(test, vma, child, more);
