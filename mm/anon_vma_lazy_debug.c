@@ -27,10 +27,6 @@
 
 #include "internal.h"
 
-/*
- * The last user of a struct may free it, and count it off, before vma_defer_free()
- * has counted it: so this can be negative for a moment.
- */
 atomic_t lazy_nr_deferred = ATOMIC_INIT(0);
 
 /* @folio is locked and, at @addr in @vma, mapped. */

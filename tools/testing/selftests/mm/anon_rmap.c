@@ -152,6 +152,7 @@ static void cgroup_remove(void)
 void env_restore(void)
 {
 	cgroup_remove();
+	rmdir(TRACES);
 	settings_restore();
 }
 

@@ -37,6 +37,7 @@
 #define FAILSLAB(file)	"/sys/kernel/debug/failslab/" file
 #define SPLIT_THP	"/sys/kernel/debug/split_huge_pages"
 #define LAZY_SYSCTL	"/proc/sys/vm/anon_vma_lazy"
+#define TRACES		"/sys/kernel/tracing/instances/anon_rmap"
 
 /* Pages per region, unless a test says otherwise. */
 #define NP		32u

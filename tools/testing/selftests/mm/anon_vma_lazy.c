@@ -159,6 +159,35 @@ static void *race_fn(void *arg)
 	return NULL;
 }
 
+static void race_prepare(struct race *race)
+{
+	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
+	pthread_barrier_init(&race->start, NULL, RACE_THREADS + 1);
+	pthread_barrier_init(&race->stop, NULL, RACE_THREADS + 1);
+}
+
+static bool race_start(struct race *race, struct racer *racer)
+{
+	bool ok = true;
+
+	for (unsigned int i = 0; i < RACE_THREADS; i++) {
+		racer[i].race = race;
+		racer[i].nr = i;
+		ok &= !pthread_create(&racer[i].thread, NULL, race_fn, &racer[i]);
+	}
+	/* The threads' stacks are VMAs too: let them be faulted in. */
+	usleep(100000);
+	return ok;
+}
+
+static void race_run(struct race *race)
+{
+	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
+		pthread_barrier_wait(&race->start);
+		pthread_barrier_wait(&race->stop);
+	}
+}
+
 /* Several threads are the first to touch a VMA: it becomes lazy once. */
 ANON_TEST(fault_race)
 {
@@ -166,26 +195,14 @@ ANON_TEST(fault_race)
 	struct racer racer[RACE_THREADS];
 	struct race race;
 
-	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
-	pthread_barrier_init(&race.start, NULL, RACE_THREADS + 1);
-	pthread_barrier_init(&race.stop, NULL, RACE_THREADS + 1);
+	race_prepare(&race);
 	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
 		race.p[i] = map(slot(i), n);
 		ASSERT_NE(race.p[i], NULL);
 	}
-	for (unsigned int i = 0; i < RACE_THREADS; i++) {
-		racer[i].race = &race;
-		racer[i].nr = i;
-		ASSERT_EQ(pthread_create(&racer[i].thread, NULL, race_fn,
-					 &racer[i]), 0);
-	}
-	/* The threads' stacks are VMAs too: let them be faulted in. */
-	usleep(100000);
+	ASSERT_TRUE(race_start(&race, racer));
 	begin();
-	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
-		pthread_barrier_wait(&race.start);
-		pthread_barrier_wait(&race.stop);
-	}
+	race_run(&race);
 	EXPECT_BECAME_LAZY(RACE_ROUNDS);
 	EXPECT_EVENTS(EV_LAZY, 2 * RACE_ROUNDS, false);
 	EXPECT_EVENTS(EV_UPGRADE, RACE_ROUNDS, false);
@@ -210,9 +227,7 @@ ANON_TEST(group_join_race)
 	struct racer racer[RACE_THREADS];
 	struct race race;
 
-	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
-	pthread_barrier_init(&race.start, NULL, RACE_THREADS + 1);
-	pthread_barrier_init(&race.stop, NULL, RACE_THREADS + 1);
+	race_prepare(&race);
 	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
 		char *p = map_filled(slot(i), n, SEED3);
 
@@ -222,18 +237,9 @@ ANON_TEST(group_join_race)
 		ASSERT_NE(race.p[i], NULL);
 		ASSERT_EQ(count_vmas(p, 2 * n), 2);
 	}
-	for (unsigned int i = 0; i < RACE_THREADS; i++) {
-		racer[i].race = &race;
-		racer[i].nr = i;
-		ASSERT_EQ(pthread_create(&racer[i].thread, NULL, race_fn, &racer[i]), 0);
-	}
-	/* The threads' stacks are VMAs too: let them be faulted in. */
-	usleep(100000);
+	ASSERT_TRUE(race_start(&race, racer));
 	begin();
-	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
-		pthread_barrier_wait(&race.start);
-		pthread_barrier_wait(&race.stop);
-	}
+	race_run(&race);
 	EXPECT_SPLIT(RACE_ROUNDS);
 	EXPECT_EVENTS(EV_LAZY, RACE_ROUNDS, false);
 	for (unsigned int i = 0; i < RACE_THREADS; i++)
@@ -1032,6 +1038,74 @@ ANON_TEST(deferred_exit)
 	EXPECT_BECAME_LAZY(nr);
 	EXPECT_EVENTS(EV_UPGRADE, nr, variant->action);
 	EXPECT_FREED();
+}
+
+/* Lines of this process's events that have both texts in them. */
+static unsigned int traced(const char *event, const char *text)
+{
+	FILE *f = fopen(TRACES "/trace", "r");
+	unsigned int n = 0;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		n += line[0] != '#' && strstr(line, event) && strstr(line, text);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* What events say of a VMA that is there. */
+static const char *traced_range(char *p, unsigned int n)
+{
+	static char text[64];
+
+	snprintf(text, sizeof(text), "range=%lx-%lx", (unsigned long)p,
+		 (unsigned long)page(p, n));
+	return text;
+}
+
+/* Each of the events in its place. At fork there are others' too: the stack's, the C library's. */
+ANON_TEST(trace_events)
+{
+	const unsigned int half = NP / 2, lazy = variant->action;
+	char pid[16], *p = slot(0), *moved = slot(4);
+	struct kid k;
+
+	if (access(TRACES "/..", W_OK))
+		SKIP(return, "no tracefs, or no root");
+	ASSERT_EQ(mkdir(TRACES, 0700), 0);
+	if (access(TRACES "/events/anon_vma", F_OK))
+		SKIP(return, "no events of anon_vma");
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	ASSERT_EQ(try_write_file(TRACES "/set_event_pid", pid), 0);
+	ASSERT_EQ(try_write_file(TRACES "/events/anon_vma/enable", "1"), 0);
+
+	begin();
+	ASSERT_NE(map_filled(p, NP, SEED), NULL);
+	EXPECT_EQ(traced("anon_vma_become_lazy:", traced_range(p, NP)), lazy);
+	ASSERT_EQ(mprotect(page(p, half), bytes(half), PROT_READ), 0);
+	EXPECT_EQ(traced("anon_vma_join_group:", ""), env->groups ? lazy : 0);
+	EXPECT_EQ(traced("anon_vma_upgrade:", ""), env->groups ? 0 : lazy);
+
+	/* Its head goes now, or when the other one does. */
+	ASSERT_EQ(mremap(p, bytes(half), bytes(half), MREMAP_MAYMOVE | MREMAP_FIXED, moved),
+		  moved);
+	ASSERT_EQ(munmap(page(p, half), bytes(half)), 0);
+	EXPECT_EQ(traced("anon_vma_defer_free:", ""), lazy);
+
+	if (kid_spawn(&k)) {
+		kid_pause(&k, check(moved, 0, half, SEED));
+		kid_exit(check(moved, 0, half, SEED));
+	}
+	ASSERT_TRUE(kid_paused(&k));
+	EXPECT_EQ(traced("anon_vma_upgrade:", traced_range(p, half)) +
+		  traced("anon_vma_upgrade:", traced_range(page(p, half), half)) +
+		  traced("anon_vma_upgrade:", traced_range(p, NP)), lazy);
+	EXPECT_EQ(traced("anon_vma_become_lazy:", traced_range(moved, half)), lazy);
+	ASSERT_TRUE(kid_finish(&k));
+
+	ASSERT_EQ(try_write_file(TRACES "/events/anon_vma/enable", "0"), 0);
+	EXPECT_EQ(rmdir(TRACES), 0);
 }
 
 int main(int argc, char **argv)

@@ -51,7 +51,8 @@ static void set_lazy_state(struct vm_area_struct *vma, enum lazy_state state,
 	if (state >= CHILD)
 		list_add(&vma->anon_vma_chain, &listed_head.anon_vma_chain);
 	if (state == CHILD)
-		vma_set_listed(vma, (void *)&listed_anon_vma + ANON_VMA_UNNAMED);
+		vma_set_listed(vma, (unsigned long)&listed_anon_vma |
+			       ANON_VMA_LISTED | ANON_VMA_UNNAMED);
 	if (state == LISTED)
 		list_attach(vma, &listed_anon_vma);
 }
