@@ -12,14 +12,14 @@ ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
-export MINUTES SEED STRESS
+export MINUTES SEED STRESS QUICK
 
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
 
 # What is set on the command line is one of these, or misspelt.
 VARIABLES := ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE MINUTES SEED STRESS \
-	MUTANT ACCEL PREFIX LAB_BUILD
+	QUICK MUTANT ACCEL PREFIX LAB_BUILD
 unknown := $(filter-out $(VARIABLES) -%,$(foreach v,$(.VARIABLES), \
 	$(if $(filter command,$(firstword $(origin $v))),$v)))
 $(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
@@ -39,8 +39,10 @@ help-vars:		##  | the variables
 ## ARCH=x86_64|arm64   of the guest (x86_64; check and check-upstream: both)
 ## KERNEL=base|lazy    unpatched or patched (lazy)
 ## LAZY=0|1            vm.anon_vma_lazy in the guest of 'make boot' (1)
-## VARIANT=plain|debug|kasan|kcsan
-##                     what kind of kernel (plain; tests and soak: debug)
+## VARIANT=plain|machine|debug|kasan|kcsan
+##                     what kind of kernel (plain; tests and soak: debug; machine is
+##                     plain with what a whole Debian needs)
+## QUICK=1             leave the whole machine out of 'make demo'
 ## KDIR=DIR            a 7.3.y tree to use as base instead of Debian's
 ## LAB_BUILD=DIR       another place than build/
 ## MINUTES=N SEED=N    of 'make soak' (10, the time)
@@ -56,7 +58,7 @@ help-vars:		##  | the variables
 #: Start
 
 .PHONY: demo
-demo:			## 30 min | what is saved: build both kernels, run workloads, print the table
+demo:			## 35 min | what is saved: both kernels, a whole machine and workloads in a table
 	@$(LAB)/demo
 
 .PHONY: boot

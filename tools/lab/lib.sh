@@ -89,9 +89,9 @@ one_of()	# NAME WORD...: the variable is one of the words, or not set
 # What a person sets is looked at here, for all scripts, before any work.
 one_of ARCH x86_64 arm64
 one_of KERNEL base lazy
-one_of VARIANT plain debug kasan kcsan
+one_of VARIANT plain machine debug kasan kcsan
 one_of ACCEL kvm tcg
-for _name in LAZY STRESS FORCE V; do
+for _name in LAZY STRESS FORCE QUICK V; do
 	one_of $_name 0 1
 done
 # As many processors as CONFIG_NR_CPUS in kernel/configs.
