@@ -7,9 +7,10 @@
  *	unfaulted	VMAs without an anon_vma
  *	lone		lazy, of no group, without ancestors
  *	group		lazy, of a group of several
- *	child_1 _2 _3	lazy, with entries for one ancestor, two, more
+ *	child		lazy, on the list of the anon_vma of its parent
+ *	unnamed		of these, those that no folio has named yet
+ *	listed		with an anon_vma, on the list of that
  *	own_0 _1 _2 _3	with an anon_vma, and so many entries in their chain
- *	chain_child	entries in the chains of lazy children
  *	chain_own	entries of VMAs for the anon_vma that is theirs
  *	chain_ancestor	entries of VMAs with an anon_vma for those of ancestors
  *
@@ -25,22 +26,23 @@
 #include <linux/seq_file.h>
 
 /* mm/internal.h is not for modules. */
-#define CHILD 0x10UL
+#define CHILD 0x10UL	/* in ->anon_vma */
+#define LISTED 0x1UL	/* in ->anon_vma_listed */
+#define UNNAMED 0x2UL
 
 static const char * const names[] = {
-	"mms", "vmas", "unfaulted", "lone", "group", "child_1", "child_2", "child_3",
-	"own_0", "own_1", "own_2", "own_3", "chain_child", "chain_own", "chain_ancestor",
+	"mms", "vmas", "unfaulted", "lone", "group", "child", "unnamed", "listed",
+	"own_0", "own_1", "own_2", "own_3", "chain_own", "chain_ancestor",
 };
 enum {
-	MMS, VMAS, UNFAULTED, LONE, GROUP, CHILD_1, CHILD_2, CHILD_3,
-	OWN_0, OWN_1, OWN_2, OWN_3, CHAIN_CHILD, CHAIN_OWN, CHAIN_ANCESTOR, NR,
+	MMS, VMAS, UNFAULTED, LONE, GROUP, CHILDREN, UNNAMED_CHILDREN, ON_LIST,
+	OWN_0, OWN_1, OWN_2, OWN_3, CHAIN_OWN, CHAIN_ANCESTOR, NR,
 };
 
 static void count_vma(const struct vm_area_struct *vma, unsigned long *n)
 {
 	const unsigned long value = (unsigned long)vma->anon_vma;
 	const struct anon_vma_chain *avc;
-	bool lazy = false;
 	int entries = 0;
 
 	n[VMAS]++;
@@ -49,25 +51,30 @@ static void count_vma(const struct vm_area_struct *vma, unsigned long *n)
 		return;
 	}
 #ifdef ANON_VMA_LAZY
-	lazy = value & ANON_VMA_LAZY;
-	if (lazy && !(value & CHILD)) {
-		n[list_empty(&vma->anon_vma_chain) ? LONE : GROUP]++;
+	if (value & ANON_VMA_LAZY) {
+		if (!(value & CHILD)) {
+			n[list_empty(&vma->anon_vma_chain) ? LONE : GROUP]++;
+			return;
+		}
+		n[CHILDREN]++;
+		if (vma->anon_vma_listed & UNNAMED)
+			n[UNNAMED_CHILDREN]++;
+		return;
+	}
+	/* If it says that of another one, it was there before. */
+	if (vma->anon_vma_listed == value + LISTED) {
+		n[ON_LIST]++;
 		return;
 	}
 #endif
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
 		entries++;
-		if (lazy)
-			n[CHAIN_CHILD]++;
-		else if (avc->anon_vma == vma->anon_vma)
+		if (avc->anon_vma == vma->anon_vma)
 			n[CHAIN_OWN]++;
 		else
 			n[CHAIN_ANCESTOR]++;
 	}
-	if (lazy)
-		n[CHILD_1 + clamp(entries, 1, 3) - 1]++;
-	else
-		n[OWN_0 + min(entries, 3)]++;
+	n[OWN_0 + min(entries, 3)]++;
 }
 
 static int census_show(struct seq_file *seq, void *unused)
