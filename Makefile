@@ -12,14 +12,14 @@ ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
-export MINUTES SEED STRESS
+export MINUTES SEED STRESS PART
 
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
 
 # What is set on the command line is one of these, or misspelt.
 VARIABLES := ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE MINUTES SEED STRESS \
-	MUTANT ACCEL PREFIX LAB_BUILD
+	MUTANT ACCEL PART PREFIX LAB_BUILD
 unknown := $(filter-out $(VARIABLES) -%,$(foreach v,$(.VARIABLES), \
 	$(if $(filter command,$(firstword $(origin $v))),$v)))
 $(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
@@ -50,6 +50,7 @@ help-vars:		##  | the variables
 ## JOBS=N              compilers at once (one per processor)
 ## V=1                 show everything that is run
 ## MUTANT='NAME...'    the mutants to try (all; 'make mutants-list')
+## PART=tests          'make series' of these alone; of core, groups ...: up to the part's end
 ## PREFIX='RFC PATCH'  what the subjects of 'make series' begin with
 ## FORCE=1             let 'make tree' or 'make clean' throw unrefreshed commits away
 
@@ -160,7 +161,7 @@ mutants-list:		##  | what can be broken
 #: The patches
 
 .PHONY: series
-series:			## 1 s | the series as mails, with nothing fetched: build/series
+series:			## 5 s | the series, or a PART of it, as mails; nothing is fetched: build/series
 	@$(LAB)/deps git && $(LAB)/mailout
 
 .PHONY: tree
