@@ -26,14 +26,14 @@ $(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
 	$(if $(filter O,$v),LAB_BUILD=DIR names another place than build/,make help-vars lists them)))
 
 .PHONY: help help-vars
-help:			##  | what can be typed (this text)
+help:			## 1 s | what can be typed (this text)
 	@echo 'make TARGET [VARIABLE=value]...'
 	@sed -n 's/^#: /\n/p; s/^\([a-z0-9-]*\):[^#]*## *\([^|]*[^| ]\|\) *| /  \1\t\2\t/p' Makefile | \
 		expand -t 18,28
 	@echo
 	@echo 'Times are on two processors; the first build of a kernel takes 10 minutes more.'
 	@echo 'tools/lab/README.md says what calls what.'
-help-vars:		##  | the variables
+help-vars:		## 1 s | the variables
 	@sed -n 's/^## //p' Makefile
 
 ## ARCH=x86_64|arm64   of the guest (x86_64; check and check-upstream: both)
@@ -69,15 +69,15 @@ kernel:			## 10 min | build one kernel (KERNEL, ARCH, VARIANT)
 	@$(LAB)/kernel
 
 .PHONY: menuconfig
-menuconfig:		##  | change that kernel's configuration by hand
+menuconfig:		## by hand | change that kernel's configuration in its menus
 	@$(LAB)/kernel menuconfig
 
 .PHONY: clean
-clean:			##  | remove what was built, and the logs; the download and the ccache stay
+clean:			## 1 min | remove what was built, and the logs; the download and the ccache stay
 	@$(LAB)/clean
 
 .PHONY: distclean
-distclean:		##  | remove build/ whole
+distclean:		## 1 min | remove build/ whole
 	@$(LAB)/clean all
 
 #: Test
@@ -155,7 +155,7 @@ litmus:			## 1 min | check pairs of lockless accesses with the kernel's memory m
 .PHONY: mutants mutants-list
 mutants:		## hours | break the kernel in many ways; the tests catch each (MUTANT='NAME...')
 	@$(LAB)/mutants $(MUTANT)
-mutants-list:		##  | what can be broken
+mutants-list:		## 1 s | what can be broken
 	@$(LAB)/mutants --list
 
 #: The patches
