@@ -12,28 +12,28 @@ ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
-export MINUTES SEED STRESS QUICK
+export MINUTES SEED STRESS QUICK PART
 
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
 
 # What is set on the command line is one of these, or misspelt.
 VARIABLES := ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE MINUTES SEED STRESS \
-	QUICK MUTANT ACCEL PREFIX LAB_BUILD
+	QUICK MUTANT ACCEL PART PREFIX LAB_BUILD
 unknown := $(filter-out $(VARIABLES) -%,$(foreach v,$(.VARIABLES), \
 	$(if $(filter command,$(firstword $(origin $v))),$v)))
 $(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
 	$(if $(filter O,$v),LAB_BUILD=DIR names another place than build/,make help-vars lists them)))
 
 .PHONY: help help-vars
-help:			##  | what can be typed (this text)
+help:			## 1 s | what can be typed (this text)
 	@echo 'make TARGET [VARIABLE=value]...'
 	@sed -n 's/^#: /\n/p; s/^\([a-z0-9-]*\):[^#]*## *\([^|]*[^| ]\|\) *| /  \1\t\2\t/p' Makefile | \
 		expand -t 18,28
 	@echo
 	@echo 'Times are on two processors; the first build of a kernel takes 10 minutes more.'
 	@echo 'tools/lab/README.md says what calls what.'
-help-vars:		##  | the variables
+help-vars:		## 1 s | the variables
 	@sed -n 's/^## //p' Makefile
 
 ## ARCH=x86_64|arm64   of the guest (x86_64; check and check-upstream: both)
@@ -52,6 +52,7 @@ help-vars:		##  | the variables
 ## JOBS=N              compilers at once (one per processor)
 ## V=1                 show everything that is run
 ## MUTANT='NAME...'    the mutants to try (all; 'make mutants-list')
+## PART=tests          'make series' of these alone; of core, groups ...: up to the part's end
 ## PREFIX='RFC PATCH'  what the subjects of 'make series' begin with
 ## FORCE=1             let 'make tree' or 'make clean' throw unrefreshed commits away
 
@@ -70,15 +71,15 @@ kernel:			## 10 min | build one kernel (KERNEL, ARCH, VARIANT)
 	@$(LAB)/kernel
 
 .PHONY: menuconfig
-menuconfig:		##  | change that kernel's configuration by hand
+menuconfig:		## by hand | change that kernel's configuration in its menus
 	@$(LAB)/kernel menuconfig
 
 .PHONY: clean
-clean:			##  | remove what was built, and the logs; the download and the ccache stay
+clean:			## 1 min | remove what was built, and the logs; the download and the ccache stay
 	@$(LAB)/clean
 
 .PHONY: distclean
-distclean:		##  | remove build/ whole
+distclean:		## 1 min | remove build/ whole
 	@$(LAB)/clean all
 
 #: Test
@@ -156,13 +157,13 @@ litmus:			## 1 min | check pairs of lockless accesses with the kernel's memory m
 .PHONY: mutants mutants-list
 mutants:		## hours | break the kernel in many ways; the tests catch each (MUTANT='NAME...')
 	@$(LAB)/mutants $(MUTANT)
-mutants-list:		##  | what can be broken
+mutants-list:		## 1 s | what can be broken
 	@$(LAB)/mutants --list
 
 #: The patches
 
 .PHONY: series
-series:			## 1 s | the series as mails, with nothing fetched: build/series
+series:			## 5 s | the series, or a PART of it, as mails; nothing is fetched: build/series
 	@$(LAB)/deps git && $(LAB)/mailout
 
 .PHONY: tree

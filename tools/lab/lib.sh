@@ -94,7 +94,7 @@ one_of ACCEL kvm tcg
 for _name in LAZY STRESS FORCE QUICK V; do
 	one_of $_name 0 1
 done
-# As many processors as CONFIG_NR_CPUS in kernel/configs.
+# As many processors as CONFIG_NR_CPUS in tools/lab/configs.
 [ -z "${SMP:-}" ] || number SMP= "$SMP" 1 8
 [ -z "${MEM:-}" ] || number MEM= "$MEM" 256 1048576
 [ -z "${JOBS:-}" ] || number JOBS= "$JOBS" 1 1024

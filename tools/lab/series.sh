@@ -8,8 +8,9 @@
 #
 #	# base: TAG COMMIT	what the series is for, as others have it; COMMIT is
 #				"unknown" if it is
-#	# part: NAME		the steps that follow are part NAME; parts can be left
-#				out from the last one on
+#	# part: NAME [alone]	the steps that follow are part NAME; parts can be left
+#				out from the last one on; one that is "alone" needs
+#				none of those before it, and can be posted first
 #
 # A patch is
 #
@@ -31,6 +32,27 @@ part_end()	# NAME -> how many steps there are up to the end of this part
 	/^# part:/ { if (found) exit; found = $3 == name; next }
 	/^[^#[:space:]]/ { n++ }
 	END { if (!found) exit 1; print n + 0 }' "$patches/series"
+}
+
+series_parts()	# -> their names, a line each
+{
+	sed -n 's/^# part: *\([^ ]*\).*/\1/p' "$patches/series"
+}
+
+part_steps()	# NAME -> as series_steps, the steps of an "alone" part, or all to the part's end
+{
+	awk -v name="$1" '
+	/^# part:/ {
+		if (found)
+			exit
+		found = $3 == name
+		if (found && $4 == "alone")
+			steps = ""
+		next
+	}
+	{ sub(/[[:space:]]*(#.*)?$/, "") }
+	NF { steps = steps $0 "\n" }
+	END { if (!found) exit 1; printf "%s", steps }' "$patches/series"
 }
 
 # Everything after the "---" line.
