@@ -149,6 +149,7 @@ std::string first_line(const std::string &path)
 
 struct Options {
 	unsigned rounds = 0;
+	bool any_rounds;	// fewer will do, of a quick run
 	int cpu = -1;
 	bool control = false;
 	std::string record, base, out;
@@ -224,6 +225,7 @@ Options parse(const std::vector<std::string> &args)
 		fail("--record goes with neither --base nor --out");
 	if (!o.record.empty() && o.control)
 		fail("--record does not go with --control");
+	o.any_rounds = !o.rounds;
 	if (!o.rounds)
 		o.rounds = quick ? 6 : 15;
 	return o;
@@ -514,7 +516,7 @@ int main(int argc, char **argv)
 	std::fprintf(stderr, "bench-native: %s\nbench-native: Linux %s\n", results.machine.c_str(),
 		     results.kernel.c_str());
 	std::fprintf(stderr, "bench-native: %zu rows, %s%u rounds; one task runs on processor %d%s%s\n",
-		     steps.size(), quick ? "up to " : "", o.rounds, o.cpu, governor.empty() ? "" : ", governor ",
+		     steps.size(), quick && o.any_rounds ? "up to " : "", o.rounds, o.cpu, governor.empty() ? "" : ", governor ",
 		     governor.c_str());
 
 	Progress progress(o.rounds * steps.size() * order.size());
@@ -529,7 +531,7 @@ int main(int argc, char **argv)
 				for (const Value &v : measure(s, o.cpu))
 					results.add(config, round, v);
 			}
-		if (quick && progress.so_far() > 8)
+		if (quick && o.any_rounds && progress.so_far() > 8)
 			break;
 	}
 	if (sysctl_fd >= 0)

@@ -48,10 +48,11 @@ private:
 	std::uint64_t end_, turns_ = 0;
 };
 
-// What a row does with its size is repeated for so many milliseconds.
-inline double row_ms()
+// How many milliseconds a row on one processor goes on; the first repetition is to
+// warm up, if there is another.
+inline double row_ms(const bench::Run &run)
 {
-	return quick ? 2 : 50;
+	return quick ? 2 : run.rep ? 50 : 10;
 }
 
 } // namespace native

@@ -46,7 +46,16 @@ std::string shown(double ns, const std::string &unit)
 
 std::string shown(const stats::Estimate &e)
 {
-	return format("%8.3f %7.3f %7.3f %s", e.value, e.low, e.high, e.differs() && e.covers >= stats::confidence ? "*" : " ");
+	if (e.covers <= 0)	// of one round
+		return format("%8.3f %7s %7s  ", e.value, "-", "-");
+	return format("%8.3f %7.3f %7.3f %s", e.value, e.low, e.high,
+		      e.differs() && e.covers >= stats::confidence ? "*" : " ");
+}
+
+// A line of a table.
+std::string line_of(std::string text)
+{
+	return text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
 }
 
 std::string how_sure(double covers)
@@ -178,17 +187,20 @@ std::string Results::table(const Results *base, bool control) const
 		const stats::Estimate e = stats::paired_ratio(a, b);
 
 		differ += e.differs() && covers >= stats::confidence;
-		text += format("%-22s %7ld %-5s %s %s %s\n", l.name.c_str(), l.size, l.unit.c_str(),
-			       shown(stats::median(a), l.unit).c_str(), shown(stats::median(b), l.unit).c_str(),
-			       shown(e).c_str());
+		text += line_of(format("%-22s %7ld %-5s %s %s %s", l.name.c_str(), l.size, l.unit.c_str(),
+				       shown(stats::median(a), l.unit).c_str(),
+				       shown(stats::median(b), l.unit).c_str(), shown(e).c_str()));
 	}
 	const std::size_t rank = stats::median_ranks(n).rank;
 
 	text += "\nRatio: of times, " + std::string(control ? "second over first" : "1 over 0") +
 		", also where the unit is ops/s; less than 1 is faster.\n"
-		"It is the median of the rounds' ratios; from ... to holds the true one with " +
-		how_sure(covers) + ",\n" +
-		format("by ranks (%zu and %zu of %zu).", rank, n + 1 - rank, n);
+		"It is the median of the rounds' ratios; ";
+	if (covers > 0)
+		text += "from ... to holds the true one with " + how_sure(covers) + ",\n" +
+			format("by ranks (%zu and %zu of %zu).", rank, n + 1 - rank, n);
+	else
+		text += "of one there is no interval.";
 	if (covers < stats::confidence)
 		text += "  95% needs 6 rounds.\n";
 	else
@@ -208,12 +220,13 @@ std::string Results::table(const Results *base, bool control) const
 		const stats::Estimate e1 = stats::unpaired_ratio(b, times(l, '1'));
 
 		least = std::min({least, e0.covers, e1.covers});
-		text += format("%-22s %7ld %-5s %s %s %s\n", l.name.c_str(), l.size, l.unit.c_str(),
-			       shown(stats::median(b), l.unit).c_str(), shown(e0).c_str(), shown(e1).c_str());
+		text += line_of(format("%-22s %7ld %-5s %s %s %s", l.name.c_str(), l.size, l.unit.c_str(),
+				       shown(stats::median(b), l.unit).c_str(), shown(e0).c_str(),
+				       shown(e1).c_str()));
 	}
 	text += "\nThis is between two boots: a difference may be the boot's, which no number of rounds\n"
 		"shows.  The ratio is the median of all ratios of a round here and one there, its interval\n"
-		"that of Mann and Whitney's test, " + how_sure(least) + ".\n";
+		"that of Mann and Whitney's test: it holds the true one with " + how_sure(least) + ".\n";
 	return text;
 }
 
@@ -247,6 +260,8 @@ std::string Results::csv(const Results *base) const
 
 std::string Results::recorded() const
 {
+	std::size_t n = 0;
+	double covers = 0;
 	std::string text = machine + "\nLinux " + kernel + "\n\n" +
 			   format("%-22s %7s %-5s %12s %12s %12s\n", "row", "size", "unit", "median", "from", "to");
 
@@ -257,7 +272,11 @@ std::string Results::recorded() const
 		text += format("%-22s %7ld %-5s %s %s %s\n", l.name.c_str(), l.size, l.unit.c_str(),
 			       shown(e.value, l.unit).c_str(), shown(ops ? e.high : e.low, l.unit).c_str(),
 			       shown(ops ? e.low : e.high, l.unit).c_str());
+		covers = e.covers;
+		n = times(l, 'b').size();
 	}
+	text += format("\n%zu round%s; from ... to holds the true median with ", n, n == 1 ? "" : "s") +
+		how_sure(covers) + ".\n";
 	return text;
 }
 

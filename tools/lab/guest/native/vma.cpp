@@ -19,7 +19,7 @@ void first_touch(Run &run)
 {
 	constexpr std::size_t chunk = 50;
 	const std::size_t n = run.size;
-	Turns turns(row_ms());
+	Turns turns(row_ms(run));
 	Meter cost;
 
 	while (turns.more()) {
@@ -38,7 +38,7 @@ void first_touch(Run &run)
 void map_touch_unmap(Run &run)
 {
 	char *const at = arena(huge);
-	Turns turns(row_ms());
+	Turns turns(row_ms(run));
 	Meter cost;
 
 	map(at, page);
@@ -60,7 +60,7 @@ void touch_again(Run &run)
 	constexpr std::size_t chunk = 50;
 	const std::size_t pages = run.size;
 	char *const at = map(arena((pages + 1) * page), (pages + 1) * page);
-	Turns turns(row_ms());
+	Turns turns(row_ms(run));
 	Meter cost;
 
 	while (turns.more()) {
@@ -77,7 +77,7 @@ void touch_again(Run &run)
 void fork_exit(Run &run)
 {
 	auto *const cost = shared<Meter>(10);
-	Turns turns(2 * row_ms());
+	Turns turns(2 * row_ms(run));
 
 	std::fill(cost, cost + 10, Meter());
 	while (turns.more())
@@ -98,7 +98,7 @@ void fork_exit(Run &run)
 void fork_exec(Run &run)
 {
 	const Vmas vmas(run.size);
-	Turns turns(row_ms());
+	Turns turns(row_ms(run));
 	Meter cost;
 
 	vmas.touch();
@@ -118,7 +118,7 @@ void fork_exec(Run &run)
 void exit_vmas(Run &run)
 {
 	auto *const t = shared<std::uint64_t>();
-	Turns turns(2 * row_ms());
+	Turns turns(2 * row_ms(run));
 	std::uint64_t sum = 0, n = 0;
 
 	while (turns.more()) {
@@ -141,7 +141,7 @@ void exit_vmas(Run &run)
 void mprotect_split(Run &run)
 {
 	const std::size_t part = run.size, n = part < 100 ? 20 : 5;
-	Turns turns(2 * row_ms());
+	Turns turns(2 * row_ms(run));
 	Meter cost[4];
 
 	while (turns.more()) {
@@ -170,7 +170,7 @@ void move_vma(Run &run)
 	const std::size_t bytes = pages * page, stride = pages == 1 ? 2 * page : bytes + huge;
 	char *const from = arena(n * stride);
 	char *const to = arena(n * stride + huge) + (pages == 512 ? 16 * page : pages == 1 ? 0 : huge);
-	Turns turns(2 * row_ms());
+	Turns turns(2 * row_ms(run));
 	Meter cost[2];
 
 	while (turns.more()) {
