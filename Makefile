@@ -36,7 +36,7 @@ help:			## 1 s | what can be typed (this text)
 help-vars:		## 1 s | the variables
 	@sed -n 's/^## //p' Makefile
 
-## ARCH=x86_64|arm64   of the guest (x86_64; check and check-upstream: both)
+## ARCH=x86_64|arm64   of the guest (x86_64; check, check-upstream, bench-native: both)
 ## KERNEL=base|lazy    unpatched or patched (lazy)
 ## LAZY=0|1            vm.anon_vma_lazy in the guest of 'make boot' (1)
 ## VARIANT=plain|machine|debug|kasan|kcsan
@@ -135,6 +135,10 @@ bench:			## 35 min | what operations cost, patched against unpatched: table, CSV
 	@$(LAB)/bench
 bench-repeat:		## 35 min | measure once more and say how far that agrees with the last bench
 	@$(LAB)/bench --repeat
+
+.PHONY: bench-native
+bench-native:		## 1 min | the benchmark for hardware, in time: build/bench-native.tar.gz
+	@$(LAB)/native
 
 .PHONY: interference
 interference:		## 10 min | what a hostile process does to migration, reclaim and strangers
