@@ -12,14 +12,14 @@ ARCHS	:= $(if $(filter file,$(origin ARCH)),x86_64 arm64,$(ARCH))
 CHECK_VARIANT := $(if $(filter file,$(origin VARIANT)),debug,$(VARIANT))
 export ARCHS CHECK_VARIANT
 export ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE
-export MINUTES SEED STRESS QUICK PART
+export MINUTES SEED STRESS QUICK PART PREVIOUS SERIES DEBUG_INFO
 
 MAKEFLAGS += --no-print-directory
 LAB := tools/lab
 
 # What is set on the command line is one of these, or misspelt.
 VARIABLES := ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE MINUTES SEED STRESS \
-	QUICK MUTANT ACCEL PART PREFIX LAB_BUILD
+	QUICK MUTANT ACCEL PART PREFIX PREVIOUS SERIES DEBUG_INFO LAB_BUILD
 unknown := $(filter-out $(VARIABLES) -%,$(foreach v,$(.VARIABLES), \
 	$(if $(filter command,$(firstword $(origin $v))),$v)))
 $(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
@@ -43,6 +43,7 @@ help-vars:		## 1 s | the variables
 ##                     what kind of kernel (plain; tests and soak: debug; machine is
 ##                     plain with what a whole Debian needs)
 ## QUICK=1             leave the whole machine out of 'make demo'
+## DEBUG_INFO=1        of 'make kernel' and 'make boot': debug information, for drgn and gdb
 ## KDIR=DIR            a 7.3.y tree to use as base instead of Debian's
 ## LAB_BUILD=DIR       another place than build/
 ## MINUTES=N SEED=N    of 'make soak' (10, the time)
@@ -54,6 +55,8 @@ help-vars:		## 1 s | the variables
 ## MUTANT='NAME...'    the mutants to try (all; 'make mutants-list')
 ## PART=tests          'make series' of these alone; of core, groups ...: up to the part's end
 ## PREFIX='RFC PATCH'  what the subjects of 'make series' begin with
+## PREVIOUS=REF|DIR   of 'make bundle': an earlier version, a commit here or its mails
+## SERIES=7.2          of 'make applies': Debian's linux-source of this version
 ## FORCE=1             let 'make tree' or 'make clean' throw unrefreshed commits away
 
 #: Start
@@ -67,7 +70,7 @@ boot:			## 1 min | a shell in a guest (KERNEL, LAZY, ARCH, VARIANT); Ctrl-D leav
 	@$(LAB)/boot
 
 .PHONY: kernel
-kernel:			## 10 min | build one kernel (KERNEL, ARCH, VARIANT)
+kernel:			## 10 min | build one kernel (KERNEL, ARCH, VARIANT; DEBUG_INFO=1 for drgn and gdb)
 	@$(LAB)/kernel
 
 .PHONY: menuconfig
@@ -169,6 +172,14 @@ mutants-list:		## 1 s | what can be broken
 .PHONY: series
 series:			## 5 s | the series, or a PART of it, as mails; nothing is fetched: build/series
 	@$(LAB)/deps git && $(LAB)/mailout
+
+.PHONY: bundle
+bundle:			## 10 s | the series as a git bundle to fetch from; what changed since PREVIOUS
+	@$(LAB)/deps git && $(LAB)/bundle
+
+.PHONY: applies
+applies:		## 1 min | which patches apply to another kernel (KDIR=DIR or SERIES=7.2)
+	@$(LAB)/deps git && $(LAB)/applies
 
 .PHONY: tree
 tree:			## 2 min | lay out the series as a git tree to work in: build/tree
