@@ -5,8 +5,8 @@ Show what the VMAs of a process are: unfaulted, lazy, a lazy child, listed or or
 in the terms of Documentation/mm/anon_vma_lazy.rst. And count them, with what the structs
 take: of the process, or without a PID of the machine.
 
-    drgn tools/mm/show_anon_vma_lazy.py [PID]                         this machine
-    drgn -c CORE -s VMLINUX tools/mm/show_anon_vma_lazy.py [PID]      a core of one
+    drgn SCRIPT [PID]                         this machine
+    drgn -c CORE -s VMLINUX SCRIPT [PID]      a core of one
 
 The kernel goes on meanwhile. What changes under the reader is counted as "unclear".
 """
