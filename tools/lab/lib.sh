@@ -240,6 +240,12 @@ debian_mirror()
 }
 
 # Commits are made in the name that this repository's are, if it has one.
+version_of()	# TREE -> 7.3.4
+{
+	awk '$1 ~ /^(VERSION|PATCHLEVEL|SUBLEVEL)$/ && $2 == "=" { v = v "." $3; n++ }
+	     n == 3 { print substr(v, 2); exit }' "$1/Makefile" 2> /dev/null
+}
+
 git_neutral_identity()	# WORKTREE
 {
 	_n=$(git -C "$top" config user.name) || _n='ANON_VMA_LAZY lab'

@@ -61,6 +61,14 @@ patch_diff()	# FILE
 	sed '1,/^---$/d' "$1"
 }
 
+# A file that comes whole, as a patch that makes it.
+new_file()	# FILE
+(
+	cd "$newroot" || exit
+	git diff --no-index --no-color --no-ext-diff --src-prefix=a/ --dst-prefix=b/ -- /dev/null "$1" |
+		sed '/^index [0-9a-f]*\.\./d'
+)
+
 # The message: subject, blank line, body without trailing blank lines.
 patch_message()	# FILE
 {
