@@ -44,6 +44,8 @@ help-vars:		## 1 s | the variables
 ##                     plain with what a whole Debian needs)
 ## QUICK=1             leave the whole machine out of 'make demo'
 ## DEBUG_INFO=1        of 'make kernel' and 'make boot': debug information, for drgn and gdb
+## FLAVOUR=cloud-amd64|amd64
+##                     of 'make deb': which of Debian's configurations (cloud-amd64)
 ## KDIR=DIR            a 7.3.y tree to use as base instead of Debian's
 ## LAB_BUILD=DIR       another place than build/
 ## MINUTES=N SEED=N    of 'make soak' (10, the time)
@@ -180,6 +182,12 @@ bundle:			## 10 s | the series as a git bundle to fetch from; what changed since
 .PHONY: applies
 applies:		## 1 min | which patches apply to another kernel (KDIR=DIR or SERIES=7.2)
 	@$(LAB)/deps git && $(LAB)/applies
+
+.PHONY: deb check-deb
+deb:			## 40 min | the kernel as packages: Debian's configuration and the option (FLAVOUR)
+	@$(LAB)/deb
+check-deb:		## 15 min | these packages install and boot in a guest, and log in (not in check)
+	@$(LAB)/deb check
 
 .PHONY: tree
 tree:			## 2 min | lay out the series as a git tree to work in: build/tree

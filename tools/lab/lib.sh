@@ -91,6 +91,7 @@ one_of ARCH x86_64 arm64
 one_of KERNEL base lazy
 one_of VARIANT plain machine debug kasan kcsan
 one_of ACCEL kvm tcg
+one_of FLAVOUR cloud-amd64 amd64
 for _name in LAZY STRESS FORCE QUICK V DEBUG_INFO; do
 	one_of $_name 0 1
 done

@@ -26,6 +26,7 @@ LAZY_BITS = 0x1f
 # and of ->anon_vma_listed.
 ANON_VMA_LISTED = 0x1
 ANON_VMA_UNNAMED = 0x2
+ANON_VMA_LISTED_BITS = 0x7
 
 KINDS = ("unfaulted", "lazy", "child", "listed", "ordinary", "unclear")
 
@@ -160,7 +161,7 @@ class Tally:
             if own & ANON_VMA_UNLINKED:
                 return "unclear", "unlinked just now"
             if own & LAZY_CHILD:
-                anon_vma = anon_vma_at(listed & ~(ANON_VMA_LISTED | ANON_VMA_UNNAMED))
+                anon_vma = anon_vma_at(listed & ~ANON_VMA_LISTED_BITS)
                 if ancestors:
                     self.anon_vma(anon_vma, ancestors)
                 text = "child of " + head_name(anon_vma.head, vma)

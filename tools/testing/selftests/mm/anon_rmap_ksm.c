@@ -128,6 +128,56 @@ ANON_TEST(ksm_gone)
 	ASSERT_TRUE(check(r, 0, NP, SEED2));
 }
 
+/* KSM takes pages of a VMA that had forked before it had any of its own. */
+ANON_TEST(ksm_siblings)
+{
+	char *p = map_filled(slot(1), NP, SEED);
+	char *r = map_filled(slot(2), NP, SEED2);
+	const char *reason;
+	struct kid k;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(r, NULL);
+	reason = ksm_prepare(r, NP);
+	if (!reason && !env->numa)
+		reason = "no second node to migrate to";
+	if (reason)
+		SKIP(return, "%s", reason);
+	begin();
+	if (kid_spawn(&k)) {
+		struct kid g;
+		char *q;
+		bool ok;
+
+		if (kid_spawn(&g)) {
+			kid_pause(&g, true);
+			kid_exit(check(p, 0, NP, SEED));
+		}
+		kid_pause(&k, g.pid > 0 && kid_paused(&g));
+
+		/* q is scanned first, so it is p's pages that stay. */
+		q = map_filled(slot(0), NP, SEED);
+		ok = q && !madvise(q, bytes(NP), MADV_MERGEABLE);
+		ok &= !madvise(p, bytes(NP), MADV_MERGEABLE);
+		ok &= ksm_merge(2 * NP);
+		ok &= !try_write_file(KSM("run"), "0");
+		ok &= shared(getpid(), p, g.pid, p, NP, NP);
+
+		/* The other process has no part in KSM, but its mappings are found. */
+		for (unsigned int i = 0; i < 2; i++)
+			ok &= migrate_to(0, p, NP, env->node[!i], MPOL_MF_MOVE_ALL);
+		ok &= shared(getpid(), p, g.pid, p, NP, NP);
+		ok &= kid_finish(&g);
+		kid_exit(ok & check(p, 0, NP, SEED) & check(q, 0, NP, SEED));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_EQ(munmap(p, bytes(NP)), 0);
+	ASSERT_TRUE(kid_finish(&k));
+	ASSERT_EQ(ksm_stop(), 0);
+	ASSERT_TRUE(check(r, 0, NP, SEED2));
+}
+
 /* KSM merges pages of some parts of what was one VMA while other parts go. */
 ANON_TEST(group_ksm)
 {
