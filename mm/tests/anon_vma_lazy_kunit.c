@@ -1382,8 +1382,10 @@ static void unnamed(struct kunit *test)
 		expect_sound(test, mms[i]);
 	}
 	KUNIT_EXPECT_EQ(test, root->num_children, 1);
+	KUNIT_EXPECT_TRUE(test, vmas[1]->anon_vma_listed & ANON_VMA_FORKED);
+	KUNIT_EXPECT_FALSE(test, vmas[3]->anon_vma_listed & ANON_VMA_FORKED);
 
-	/* With one it is upgraded: its child may share that. */
+	/* With one it is upgraded: its child may share that. What it forked before may not. */
 	folio = touch(test, mms[1], addr);
 	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(folio), child_identity(vmas[1]));
 	expect_named(test, vmas[1]);
@@ -1392,6 +1394,8 @@ static void unnamed(struct kunit *test)
 	vmas[4] = vma_at(mms[4], addr);
 	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vmas[1]->anon_vma));
 	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vmas[4]->anon_vma));
+	KUNIT_EXPECT_TRUE(test, vmas[1]->anon_vma->forked_siblings);
+	KUNIT_EXPECT_FALSE(test, vmas[4]->anon_vma->forked_siblings);
 	KUNIT_EXPECT_EQ(test, chain_length(vmas[4]), 3);
 	KUNIT_EXPECT_EQ(test, folio_mapcount(folio), 2);
 	KUNIT_EXPECT_PTR_EQ(test, find(test, folio, false), vmas[1]->anon_vma);
