@@ -19,7 +19,7 @@ LAB := tools/lab
 
 # What is set on the command line is one of these, or misspelt.
 VARIABLES := ARCH KERNEL LAZY VARIANT KDIR V SMP MEM JOBS FORCE MINUTES SEED STRESS \
-	QUICK MUTANT ACCEL PART PREFIX PREVIOUS SERIES DEBUG_INFO LAB_BUILD
+	QUICK MUTANT ACCEL PART PREFIX PREVIOUS SERIES DEBUG_INFO FLAVOUR LAB_BUILD
 unknown := $(filter-out $(VARIABLES) -%,$(foreach v,$(.VARIABLES), \
 	$(if $(filter command,$(firstword $(origin $v))),$v)))
 $(foreach v,$(unknown),$(warning $v= is no variable of this Makefile: \
@@ -43,7 +43,7 @@ help-vars:		## 1 s | the variables
 ##                     what kind of kernel (plain; tests and soak: debug; machine is
 ##                     plain with what a whole Debian needs)
 ## QUICK=1             leave the whole machine out of 'make demo'
-## DEBUG_INFO=1        of 'make kernel' and 'make boot': debug information, for drgn and gdb
+## DEBUG_INFO=1        of 'make kernel' and 'make boot': debug information: drgn, bpftrace, gdb
 ## FLAVOUR=cloud-amd64|amd64
 ##                     of 'make deb': which of Debian's configurations (cloud-amd64)
 ## KDIR=DIR            a 7.3.y tree to use as base instead of Debian's
