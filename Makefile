@@ -64,7 +64,7 @@ help-vars:		## 1 s | the variables
 #: Start
 
 .PHONY: demo
-demo:			## 35 min | what is saved: both kernels, a whole machine and workloads in a table
+demo:			## 15 min | what is saved: both kernels, a whole machine and workloads in a table
 	@$(LAB)/demo
 
 .PHONY: boot

@@ -193,10 +193,9 @@ class Tally:
 
     def print(self):
         # What 7.3 would have: of a child at least an anon_vma, a chain to that and one to
-        # the parent's. Its anon_vma has no ->head, its mm_struct none of the locks.
+        # the parent's. Its anon_vma is as large, its mm_struct has none of the locks.
         anon_vma_size = prog["anon_vma_cachep"].size.value_()
         chain_size = prog["anon_vma_chain_cachep"].size.value_()
-        head_size = sizeof(prog.type("struct anon_vma").member("head").type)
 
         kinds = self.kinds
         anon_vmas, chains = len(self.anon_vmas), self.chains
@@ -204,8 +203,7 @@ class Tally:
                len(self.kept) * prog["vm_area_cachep"].size.value_())
         anon_vmas_before = anon_vmas + len(self.groups) + kinds["child"]
         chains_before = chains + kinds["lazy"] + 2 * kinds["child"] + kinds["listed"]
-        before = (anon_vmas_before * (anon_vma_size - head_size) +
-                  chains_before * chain_size)
+        before = anon_vmas_before * anon_vma_size + chains_before * chain_size
         locks = self.mms * mm_growth()
 
         print(f"{sum(kinds.values())} VMAs: " +
