@@ -2401,8 +2401,10 @@ static void checker_folio(struct kunit *test)
 	struct anon_vma *anon_vma;
 	int i;
 
-	expect_unsound_if(test, mm, &folio->mapping, (void *)vma->anon_vma + FOLIO_MAPPING_KSM,
-			  "a group maps a KSM folio");
+	if (IS_ENABLED(CONFIG_KSM))
+		expect_unsound_if(test, mm, &folio->mapping,
+				  (void *)vma->anon_vma + FOLIO_MAPPING_KSM,
+				  "a group maps a KSM folio");
 	/* While it is lazy, and upgraded. */
 	for (i = 0; i < 2; i++) {
 		expect_unsound_if(test, mm, &folio->mapping,
