@@ -240,17 +240,22 @@ debian_mirror()
 	suite=${_m% *} mirror=${_m#* }
 }
 
-# Commits are made in the name that this repository's are, if it has one.
 version_of()	# TREE -> 7.3.4
 {
 	awk '$1 ~ /^(VERSION|PATCHLEVEL|SUBLEVEL)$/ && $2 == "=" { v = v "." $3; n++ }
 	     n == 3 { print substr(v, 2); exit }' "$1/Makefile" 2> /dev/null
 }
 
-git_neutral_identity()	# WORKTREE
+# Who makes commits, mails and packages: as this repository's commits say, if it has any.
+identity()	# -> _n, _e
 {
 	_n=$(git -C "$top" config user.name) || _n='ANON_VMA_LAZY lab'
 	_e=$(git -C "$top" config user.email) || _e=lab@localhost
+}
+
+git_neutral_identity()	# WORKTREE
+{
+	identity
 	git -C "$1" config user.name "$_n"
 	git -C "$1" config user.email "$_e"
 }
