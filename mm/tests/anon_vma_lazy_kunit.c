@@ -1003,7 +1003,7 @@ static void pfnmap(struct kunit *test)
 {
 	unsigned long addr = map_area(test, 1), other = map_area(test, 1);
 	struct vm_area_struct *vma = vma_at(current->mm, addr), *child_vma;
-	struct vm_area_struct *shared = vma_at(current->mm, other);
+	struct vm_area_struct *shared = vma_at(current->mm, other), *vmas[2];
 	struct mm_struct *child;
 
 	set_pfnmap(vma);
@@ -1033,6 +1033,18 @@ static void pfnmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, chain_length(child_vma), 2);
 	expect_sound(test, child);
 	expect_sound(test, current->mm);
+
+	/* Not even beside one that was lazy before: it gets an anon_vma for that. */
+	map_neighbours(test, vmas, 2);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[0]), 0);
+	KUNIT_EXPECT_TRUE(test, anon_vma_is_lazy(vmas[0]->anon_vma));
+	set_pfnmap(vmas[0]);
+	set_pfnmap(vmas[1]);
+	KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
+	KUNIT_ASSERT_FALSE(test, anon_vma_is_lazy(vmas[1]->anon_vma));
+	KUNIT_EXPECT_PTR_EQ(test, vmas[1]->anon_vma, vmas[0]->anon_vma);
+	KUNIT_EXPECT_EQ(test, vmas[1]->anon_vma_listed, 0);
+	KUNIT_EXPECT_EQ(test, chain_length(vmas[1]), 1);
 
 	/* Nor is it replaced, or there first if it may have to be set later. */
 	expect_no_remap(test, shared);

@@ -162,6 +162,45 @@ ANON_TEST(fork_coherent)
 	ASSERT_TRUE(kid_finish(&k));
 }
 
+/* Where a file was only read there is nothing anonymous, whatever a driver has tried. */
+ANON_TEST(file_coherent)
+{
+	char *p = slot(0), *buf = map(slot(1), 1), *shared;
+	int fd, file;
+
+	ASSERT_NE(buf, NULL);
+	file = memfd_create("anon_rmap", MFD_CLOEXEC);
+	ASSERT_GE(file, 0);
+	ASSERT_EQ(ftruncate(file, bytes(3)), 0);
+	shared = mmap(slot(2), bytes(3), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0);
+	ASSERT_NE(shared, MAP_FAILED);
+	fill(shared, 0, 3, SEED);
+	fd = open(COHERENT, O_RDWR);
+	if (fd < 0)
+		SKIP(return, NO_COHERENT);
+
+	begin();
+	/* Between two pieces is a third. Nothing keeps them from being one again. */
+	ASSERT_EQ(mmap(p, bytes(3), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 0), p);
+	ASSERT_TRUE(check(p, 0, 3, SEED));
+	ASSERT_EQ(mprotect(page(p, 1), bytes(1), PROT_NONE), 0);
+	mirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, page(p, 0), buf);
+	mirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, page(p, 2), buf);
+	ASSERT_EQ(mprotect(page(p, 1), bytes(1), PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(count_vmas(p, 3), 1);
+	EXPECT_TRUE(check(p, 0, 3, SEED));
+
+	/* One that has copies does migrate them, and has them back when the device goes. */
+	fill(p, 0, 3, SEED2);
+	ASSERT_TRUE(mirror_migrate(fd, page(p, 1), buf, true));
+	ASSERT_TRUE(check(p, 0, 3, SEED2));
+	close(fd);
+	close(open(COHERENT, O_RDWR));
+	EXPECT_TRUE(sound(p, 0, 3, SEED2));
+	EXPECT_TRUE(check(shared, 0, 3, SEED));
+	close(file);
+}
+
 /* Move as many pages as it can be done with. What is refused stays where it is. */
 static bool uffd_move_some(int fd, char *dst, char *src, unsigned int n, bool *moved)
 {
