@@ -184,7 +184,7 @@ applies:		## 1 min | which patches apply to another kernel (KDIR=DIR or SERIES=7
 	@$(LAB)/deps git && $(LAB)/applies
 
 .PHONY: deb check-deb
-deb:			## 40 min | the kernel as packages: Debian's configuration and the option (FLAVOUR)
+deb:			## 90 min | the kernel as packages: Debian's configuration and the option (FLAVOUR)
 	@$(LAB)/deb
 check-deb:		## 15 min | these packages install and boot in a guest, and log in (not in check)
 	@$(LAB)/deb check
