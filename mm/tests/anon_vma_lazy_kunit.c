@@ -15,6 +15,7 @@
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
@@ -481,6 +482,11 @@ static void act_find(struct other *other)
 	other->found = find(other->test, other->folio, false);
 }
 
+static void act_restore(struct other *other)
+{
+	other->found = find(other->test, other->folio, true);
+}
+
 static void act_move(struct other *other)
 {
 	struct vm_area_struct *vma = other->vma, *to = other->to;
@@ -665,7 +671,19 @@ static void state_group_deferred(struct kunit *test)
 	struct folio *folio = touch(test, mm, other->vm_start);
 	struct anon_vma_chain *avc;
 
+	/* What else it has is freed at once. */
+#ifdef CONFIG_ANON_VMA_NAME
+	struct anon_vma_name *name = anon_vma_name_alloc("kunit");
+
+	KUNIT_ASSERT_NOT_NULL(test, name);
+	anon_vma_name_get(name);
+	head->anon_name = name;
+#endif
 	KUNIT_ASSERT_EQ(test, vm_munmap(head->vm_start, PAGE_SIZE), 0);
+#ifdef CONFIG_ANON_VMA_NAME
+	KUNIT_EXPECT_EQ(test, kref_read(&name->kref), 1);
+	anon_vma_name_put(name);
+#endif
 	KUNIT_EXPECT_PTR_EQ(test, READ_ONCE(head->anon_vma), deferred(lazy));
 	expect_group(test, other, lazy, 3);
 	expect_sound(test, mm);
@@ -1140,11 +1158,12 @@ static void family(struct kunit *test)
 {
 	/*
 	 * The parent; a child that has pages, and its child; one that has none, and its
-	 * sibling, which is that one's child; and a stranger.
+	 * sibling, which is that one's child; and a stranger, a head with a member.
 	 */
 	enum { PARENT, CHILD, GRANDCHILD, UNNAMED, SIBLING, STRANGER, NR };
 	struct vm_area_struct *vmas[NR] = {
-		[PARENT] = map_lazy(test, 1), [STRANGER] = map_lazy(test, 1),
+		[PARENT] = map_lazy(test, 1),
+		[STRANGER] = vma_at(current->mm, map_group(test, 2)),
 	};
 	/* What folios name: each of them while it was lazy, and its anon_vma. */
 	struct anon_vma *named[2 * NR];
@@ -1163,10 +1182,12 @@ static void family(struct kunit *test)
 	struct folio *folio;
 	int i, j;
 
+	vmas[STRANGER] = lazy_vma(vmas[STRANGER]->anon_vma);
 	mmap_read_lock(current->mm);
 	for (i = 0; i < NR; i += STRANGER) {
 		named[i] = vmas[i]->anon_vma;
 		KUNIT_EXPECT_TRUE(test, vma_anon_related(vmas[PARENT], named[i]) == !i);
+		KUNIT_EXPECT_TRUE(test, vma_anon_related(vmas[STRANGER], named[i]) == !!i);
 	}
 	mmap_read_unlock(current->mm);
 
@@ -1621,7 +1642,7 @@ static void copy_locks(struct kunit *test)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		struct vm_area_struct *vma = map_lazy(test, 2), *head = vma, *copy, *merged;
+		struct vm_area_struct *vma = map_lazy(test, 3), *head = vma, *copy, *merged;
 		unsigned long to = new_addr(test);
 		struct vm_area_struct *vmas[3];
 		struct anon_vma *anon_vma;
@@ -1630,9 +1651,10 @@ static void copy_locks(struct kunit *test)
 		if (i)
 			KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
 		anon_vma = vma->anon_vma;
-		copy = __move_copy(test, &vma, 1, to + PAGE_SIZE, false, &locks);
+		copy = __move_copy(test, &vma, 1, to, false, &locks);
 		KUNIT_EXPECT_FALSE(test, locks);
-		merged = __move_copy(test, &vma, 0, to, false, &locks);
+		/* In a tree it would be walked after @vma. */
+		merged = __move_copy(test, &vma, 2, to + PAGE_SIZE, false, &locks);
 		KUNIT_EXPECT_PTR_EQ(test, merged, copy);
 		KUNIT_EXPECT_EQ(test, vma_pages(merged), 2);
 		KUNIT_EXPECT_TRUE(test, locks);
@@ -2039,6 +2061,72 @@ static void head_lifetime(struct kunit *test)
 	folio_put(folio);
 }
 
+/* Somebody has @rwsem, until finish_both(), and @walker waits for it, and nobody else. */
+static void start_both(struct other *first, struct other *walker, struct rw_semaphore *rwsem)
+{
+	first->rwsem = rwsem;
+	start(first);
+	while (!rwsem_is_locked(rwsem))
+		msleep(20);
+	start_waiting(walker, rwsem);
+}
+
+static void finish_both(struct other *first, struct other *walker)
+{
+	WRITE_ONCE(first->stop, true);
+	finish(first);
+	finish(walker);
+}
+
+/* A restore waits as well, though its folio is not mapped. */
+static void restore_waits(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_lazy(test, 1);
+	struct folio *folio = touch(test, current->mm, vma->vm_start);
+	struct other walker = { .test = test, .act = act_restore, .folio = folio };
+	struct other first = { .test = test, .act = act_have_lock };
+	struct anon_vma *held = hold(test, folio);
+
+	unmap_pages(vma);
+	start_both(&first, &walker, anon_vma_rwsem(vma->anon_vma));
+	finish_both(&first, &walker);
+	KUNIT_EXPECT_PTR_EQ(test, walker.found, vma->anon_vma);
+	put_anon_vma(held);
+	folio_put(folio);
+}
+
+/* A walk that waits keeps the anon_vma. It may be the last to have it. */
+static void anon_vma_lifetime(struct kunit *test)
+{
+	struct other walker = { .test = test, .act = act_find };
+	struct other first = { .test = test, .act = act_have_lock };
+	struct anon_vma *anon_vma;
+	struct vm_area_struct *vma;
+	struct kmem_cache *cache;
+	struct folio *folio;
+
+	KUNIT_ASSERT_EQ(test, kunit_attach_mm(), 0);
+	cache = new_cache(test);
+	vma = new_vma(test, cache, current->mm);
+	folio = map_folio(test, vma);
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	anon_vma = vma->anon_vma;
+	/* As a relative has it. */
+	get_anon_vma(anon_vma);
+	unlink_vma(vma);
+	walker.folio = folio;
+	start_both(&first, &walker, &anon_vma->rwsem);
+	KUNIT_EXPECT_EQ(test, atomic_read(&anon_vma->refcount), 2);
+	folio_remove_rmap_pte(folio, &folio->page, vma);
+	put_anon_vma(anon_vma);
+	finish_both(&first, &walker);
+	KUNIT_EXPECT_NULL(test, walker.found);
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, ANON_VMA_DEAD);
+	KUNIT_EXPECT_TRUE(test, free_vma(cache, vma));
+	expect_all_freed(test, cache);
+	folio_put(folio);
+}
+
 /* A walk that waits keeps the mm, but not the VMA. It may be the last to have it. */
 static void mm_lifetime(struct kunit *test)
 {
@@ -2046,15 +2134,14 @@ static void mm_lifetime(struct kunit *test)
 	struct other first = { .test = test, .act = act_have_lock };
 	struct kmem_cache *cache = new_cache(test);
 	struct mm_struct *mm = new_mm(test);
+	struct kmem_cache *mms = virt_to_slab(mm)->slab_cache;
 	struct vm_area_struct *vma = new_vma(test, cache, mm);
 	struct folio *folio = map_folio(test, vma);
+	unsigned long nr = nr_structs(mms);
+	int i;
 
-	first.rwsem = lazy_rwsem(mm, vma->anon_vma);
 	walker.folio = folio;
-	start(&first);
-	while (!rwsem_is_locked(first.rwsem))
-		msleep(20);
-	start_waiting(&walker, first.rwsem);
+	start_both(&first, &walker, lazy_rwsem(mm, vma->anon_vma));
 	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), 2);
 	folio_remove_rmap_pte(folio, &folio->page, vma);
 	vma->anon_vma = NULL;
@@ -2062,10 +2149,12 @@ static void mm_lifetime(struct kunit *test)
 	expect_all_freed(test, cache);
 	kunit_release_action(test, put_mm, mm);
 	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), 1);
-	WRITE_ONCE(first.stop, true);
-	finish(&first);
-	finish(&walker);
+	finish_both(&first, &walker);
 	KUNIT_EXPECT_NULL(test, walker.found);
+	/* The mm is freed. */
+	for (i = 0; i < 1000 && nr_structs(mms) >= nr; i++)
+		msleep(20);
+	KUNIT_EXPECT_LT(test, nr_structs(mms), nr);
 	folio_put(folio);
 }
 
@@ -2482,6 +2571,8 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(hold_marks),
 	KUNIT_CASE_PARAM(head_lifetime, lifetime_gen_params),
 	KUNIT_CASE(child_held),
+	KUNIT_CASE(restore_waits),
+	KUNIT_CASE(anon_vma_lifetime),
 	KUNIT_CASE(mm_lifetime),
 	KUNIT_CASE(mm_gone),
 	KUNIT_CASE_PARAM(upgrade_enomem, enomem_gen_params),

@@ -811,6 +811,19 @@ const char *ksm_prepare(char *p, unsigned int n)
 	return madvise(p, bytes(n), MADV_MERGEABLE) ? "no MADV_MERGEABLE" : NULL;
 }
 
+bool ksm_merge(long pages)
+{
+	/* A page has to be found unchanged before it is a candidate. */
+	for (unsigned int i = 0; i < 6; i++) {
+		if (ksm_start())
+			return false;
+		if (ksm_get_self_merging_pages() >= pages)
+			return true;
+	}
+	complain("KSM has merged %ld of %ld pages", ksm_get_self_merging_pages(), pages);
+	return false;
+}
+
 int uffd_open(uint64_t features)
 {
 	struct uffdio_api api = {

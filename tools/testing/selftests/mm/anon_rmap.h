@@ -150,6 +150,7 @@ const char *no_thp(void);
 char *map_thp(unsigned int i, uint64_t seed);
 bool collapse(char *p, size_t size);
 const char *ksm_prepare(char *p, unsigned int n);
+bool ksm_merge(long pages);
 int uffd_open(uint64_t features);
 bool uffd_move(int fd, char *dst, char *src, unsigned int n);
 bool is_guarded(char *p);

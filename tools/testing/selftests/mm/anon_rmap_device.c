@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Coherent device memory, which the CPU maps as it does any other: shared by a
- * fork, taken over by a write, moved, migrated to the device and back.
+ * fork, taken over by a write, moved, migrated to the device and back. And private
+ * memory of a device, which comes back when the CPU touches it.
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
@@ -10,8 +11,12 @@
 #include "../../../../lib/test_hmm_uapi.h"
 #include "anon_rmap.h"
 
+#define PRIVATE "/dev/hmm_dmirror0"
 #define COHERENT "/dev/hmm_dmirror2"
 
+#define COHERENT_LOCAL HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL
+
+#define NO_PRIVATE "no " PRIVATE ", which is of test_hmm"
 #define NO_COHERENT "no " COHERENT ", for which test_hmm wants spm_addr_dev0 and spm_addr_dev1"
 
 /* Which pages go to the device: one or two, after one to three others. */
@@ -36,10 +41,8 @@ static bool mirror(int fd, unsigned long request, char *p, char *buf)
  * Migrate a page until it is there. Whoever invalidates what the device has mapped, as
  * NUMA balancing does, lets the driver fail after it has migrated the page.
  */
-static bool mirror_migrate(int fd, char *p, char *buf, bool device)
+static bool mirror_migrate(int fd, char *p, char *buf, bool device, unsigned char local)
 {
-	const unsigned char local = HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL;
-
 	for (int try = 0; try < TRIES; try++) {
 		/* It may be on its way to the disk. */
 		usleep(try * try * 1000);
@@ -62,7 +65,7 @@ static bool to_device(int fd, char *p, unsigned int n, char *buf, uint64_t *pfn)
 		pfn[i] = 0;
 		if (!for_device(i))
 			continue;
-		if (!mirror_migrate(fd, page(p, i), buf, true))
+		if (!mirror_migrate(fd, page(p, i), buf, true, COHERENT_LOCAL))
 			return false;
 		if (!mirror(fd, HMM_DMIRROR_READ, page(p, i), buf) ||
 		    memcmp(buf, page(p, i), psize())) {
@@ -162,6 +165,40 @@ ANON_TEST(fork_coherent)
 	ASSERT_TRUE(kid_finish(&k));
 }
 
+/* A child touches what its parent has in private memory of a device: it comes back. */
+ANON_TEST(fork_private)
+{
+	char *p = map_filled(slot(0), NP, SEED), *half = page(p, NP / 2);
+	char *buf = map(slot(1), 1);
+	struct kid k;
+	int fd;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(buf, NULL);
+	fd = open(PRIVATE, O_RDWR);
+	if (fd < 0)
+		SKIP(return, NO_PRIVATE);
+	for (unsigned int i = 0; i < NP; i++)
+		ASSERT_TRUE(mirror_migrate(fd, page(p, i), buf, true,
+					   HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL));
+	EXPECT_EQ(count_present(getpid(), p, NP), 0);
+
+	begin();
+	if (kid_spawn(&k)) {
+		bool ok = check(p, 0, NP / 2, SEED) && verify(getpid());
+
+		fill(half, NP / 2, NP / 2, SEED2);
+		kid_pause(&k, ok);
+		kid_exit(check(p, 0, NP / 2, SEED) && sound(half, NP / 2, NP / 2, SEED2));
+	}
+	ASSERT_GT(k.pid, 0);
+	ASSERT_TRUE(kid_paused(&k));
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+	ASSERT_TRUE(kid_finish(&k));
+	close(fd);
+	ASSERT_TRUE(check(p, 0, NP, SEED));
+}
+
 /* Where a file was only read there is nothing anonymous, whatever a driver has tried. */
 ANON_TEST(file_coherent)
 {
@@ -192,7 +229,7 @@ ANON_TEST(file_coherent)
 
 	/* One that has copies does migrate them, and has them back when the device goes. */
 	fill(p, 0, 3, SEED2);
-	ASSERT_TRUE(mirror_migrate(fd, page(p, 1), buf, true));
+	ASSERT_TRUE(mirror_migrate(fd, page(p, 1), buf, true, COHERENT_LOCAL));
 	ASSERT_TRUE(check(p, 0, 3, SEED2));
 	close(fd);
 	close(open(COHERENT, O_RDWR));
@@ -297,7 +334,7 @@ ANON_TEST(uffd_move_coherent)
 		fd = open(COHERENT, O_RDWR);
 		ok &= fd >= 0 && to_device(fd, q, NP, buf, pfn) && check(q, 0, NP, SEED3);
 		for (unsigned int i = 0; i < NP && ok; i++)
-			ok = !pfn[i] || mirror_migrate(fd, page(q, i), buf, false);
+			ok = !pfn[i] || mirror_migrate(fd, page(q, i), buf, false, COHERENT_LOCAL);
 		ok &= !count_there(getpid(), q, NP, pfn);
 		kid_exit(ok && sound(q, 0, NP, SEED3));
 	}

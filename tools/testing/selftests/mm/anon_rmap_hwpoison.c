@@ -175,6 +175,45 @@ ANON_TEST(hwpoison_alone)
 	unpoison(pfn[3]);
 }
 
+/* So is who has a page that KSM has merged. */
+ANON_TEST(hwpoison_ksm)
+{
+	char *p = map_filled(slot(0), NP, SEED);
+	char *q = map_filled(slot(1), NP, SEED);
+	char *r = map_filled(slot(2), NP, SEED2);
+	const char *reason;
+	uint64_t pfn;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_NE(q, NULL);
+	ASSERT_NE(r, NULL);
+	if (!may_poison())
+		SKIP(return, "no " UNPOISON);
+	reason = ksm_prepare(r, NP);
+	if (reason)
+		SKIP(return, "%s", reason);
+	bus_catch();
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
+	begin();
+	ASSERT_EQ(madvise(p, bytes(NP), MADV_MERGEABLE), 0);
+	ASSERT_EQ(madvise(q, bytes(NP), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(ksm_merge(2 * NP));
+	ASSERT_EQ(try_write_file(KSM("run"), "0"), 0);
+
+	get_pfns(page(p, 3), 1, &pfn);
+	bus_count = 0;
+	EXPECT_EQ(poison(page(p, 3)), 0);
+	EXPECT_GT((int)bus_count, 0);
+	EXPECT_TRUE(bus_on_read(page(p, 3)));
+	EXPECT_TRUE(bus_on_read(page(q, 3)));
+	ASSERT_TRUE(check(p, 0, 3, SEED));
+	ASSERT_TRUE(check(page(q, 4), 4, NP - 4, SEED));
+	ASSERT_EQ(munmap(p, bytes(NP)), 0);
+	ASSERT_EQ(munmap(q, bytes(NP)), 0);
+	ASSERT_EQ(ksm_stop(), 0);
+	unpoison(pfn);
+}
+
 /* Who has the page mapped is told of it, and nobody else is. */
 ANON_TEST(hwpoison_shared)
 {

@@ -6,19 +6,6 @@
 #include "kselftest_harness.h"
 #include "anon_rmap.h"
 
-static bool ksm_merge(long pages)
-{
-	/* A page has to be found unchanged before it is a candidate. */
-	for (unsigned int i = 0; i < 6; i++) {
-		if (ksm_start())
-			return false;
-		if (ksm_get_self_merging_pages() >= pages)
-			return true;
-	}
-	complain("KSM has merged %ld of %ld pages", ksm_get_self_merging_pages(), pages);
-	return false;
-}
-
 ANON_TEST(ksm)
 {
 	char *p = map_filled(slot(0), NP, SEED);

@@ -733,7 +733,8 @@ static bool has_failed(int fd)
 /* Whichever allocation fails on the way to a group, or from it, all goes on. */
 ANON_TEST(group_enomem)
 {
-	char *p = slot(0), *q = slot(1);
+	/* There is room below. */
+	char *p = page(slot(0), PIECE), *q = slot(1);
 	unsigned int nr_failed = 0;
 	int fd;
 
@@ -742,17 +743,22 @@ ANON_TEST(group_enomem)
 		SKIP(return, "no " FAILSLAB("ignore-gfp-wait"));
 	try_write_file(FAILSLAB("verbose"), "0");
 	begin();
-	for (unsigned int op = 0; op < 7; op++) {
+	for (unsigned int op = 0; op < 8; op++) {
 		bool failed = true;
 
 		for (unsigned int nth = 1; failed && nth < 1000; nth += op == 6 ? 3 : 1) {
-			unsigned int n = op == 5 ? NP / GROUP_MAX : NP / 4;
+			unsigned int n = op == 5 || op == 7 ? NP / GROUP_MAX : NP / 4;
+			char *below = p - bytes(n);
 			pid_t pid = 0;
 			int ret = 0;
 
 			ASSERT_NE(map_filled(p, NP, SEED), NULL);
 			if (op >= 2)
 				ASSERT_TRUE(cut(p, NP / n, n));
+			if (op == 7) {
+				ASSERT_EQ(mprotect(p, bytes(n), PROT_READ), 0);
+				ASSERT_NE(map(below, n), NULL);
+			}
 			ASSERT_TRUE(fail_nth(fd, nth));
 			switch (op) {
 			case 0:
@@ -782,6 +788,10 @@ ANON_TEST(group_enomem)
 					_exit(!check(p, 0, NP, SEED));
 				ret = pid < 0;
 				break;
+			case 7:
+				/* Beside as many: a first fault, which is tried until it succeeds. */
+				fill_page(below, SEED2, 0);
+				break;
 			}
 			failed = has_failed(fd);
 			fail_nth(fd, 0);
@@ -792,6 +802,10 @@ ANON_TEST(group_enomem)
 			}
 			if (op == 6 && !ret)
 				ASSERT_TRUE(reap(pid));
+			if (op == 7) {
+				ASSERT_TRUE(check_page(below, SEED2, 0));
+				ASSERT_EQ(munmap(below, bytes(n)), 0);
+			}
 
 			/* If it has failed then all is as it was. */
 			ASSERT_TRUE(check(p, 0, n, SEED));
