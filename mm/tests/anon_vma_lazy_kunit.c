@@ -2134,11 +2134,12 @@ static void mm_lifetime(struct kunit *test)
 	struct other first = { .test = test, .act = act_have_lock };
 	struct kmem_cache *cache = new_cache(test);
 	struct mm_struct *mm = new_mm(test);
-	struct kmem_cache *mms = virt_to_slab(mm)->slab_cache;
 	struct vm_area_struct *vma = new_vma(test, cache, mm);
 	struct folio *folio = map_folio(test, vma);
-	unsigned long nr = nr_structs(mms);
-	int i;
+#ifdef CONFIG_MM_ID
+	const mm_id_t id = mm->mm_id;
+	struct mm_struct *next;
+#endif
 
 	walker.folio = folio;
 	start_both(&first, &walker, lazy_rwsem(mm, vma->anon_vma));
@@ -2151,11 +2152,14 @@ static void mm_lifetime(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), 1);
 	finish_both(&first, &walker);
 	KUNIT_EXPECT_NULL(test, walker.found);
-	/* The mm is freed. */
-	for (i = 0; i < 1000 && nr_structs(mms) >= nr; i++)
-		msleep(20);
-	KUNIT_EXPECT_LT(test, nr_structs(mms), nr);
 	folio_put(folio);
+#ifdef CONFIG_MM_ID
+	/* The mm is freed: another one has its number, the lowest that is free. */
+	do
+		next = new_mm(test);
+	while (next->mm_id < id);
+	KUNIT_EXPECT_EQ(test, next->mm_id, id);
+#endif
 }
 
 /*
