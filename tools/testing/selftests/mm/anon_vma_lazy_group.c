@@ -789,7 +789,7 @@ ANON_TEST(group_enomem)
 				ret = pid < 0;
 				break;
 			case 7:
-				/* Beside as many: a first fault, which is tried until it succeeds. */
+				/* A first fault beside as many. It is tried until it succeeds. */
 				fill_page(below, SEED2, 0);
 				break;
 			}
