@@ -175,7 +175,7 @@ ANON_TEST(hwpoison_alone)
 	unpoison(pfn[3]);
 }
 
-/* So is who has a page that KSM has merged. */
+/* Who has a page that KSM has merged is told of it, though no folio names its VMA. */
 ANON_TEST(hwpoison_ksm)
 {
 	char *p = map_filled(slot(0), NP, SEED);
