@@ -1103,14 +1103,20 @@ bool verify(pid_t pid)
 	return try_write_file(VERIFY, value) != -EUCLEAN;
 }
 
-/* Objects in use, or 0. A slab cache may hold some more back. */
+/*
+ * Objects in use, or 0. Those that the cache keeps for the next one to ask count
+ * too, as many as ever were in use at once: it is told to let go of them.
+ */
 unsigned long slab_objects(const char *name)
 {
-	FILE *f = fopen("/proc/slabinfo", "r");
 	unsigned long objects = 0;
 	size_t n = strlen(name);
 	char line[512];
+	FILE *f;
 
+	snprintf(line, sizeof(line), "/sys/kernel/slab/%s/shrink", name);
+	try_write_file(line, "1");
+	f = fopen("/proc/slabinfo", "r");
 	while (f && fgets(line, sizeof(line), f)) {
 		if (!strncmp(line, name, n) && line[n] == ' ')
 			objects = strtoul(line + n, NULL, 10);
