@@ -1068,7 +1068,7 @@ static const char *traced_range(char *p, unsigned int n)
 ANON_TEST(trace_events)
 {
 	const unsigned int half = NP / 2, lazy = variant->action;
-	char pid[16], *p = slot(0), *moved = slot(4);
+	char filter[32], *p = slot(0), *moved = slot(4);
 	struct kid k;
 
 	if (access("/sys/kernel/tracing/instances", W_OK))
@@ -1076,8 +1076,10 @@ ANON_TEST(trace_events)
 	ASSERT_EQ(mkdir(TRACES, 0700), 0);
 	if (access(TRACES "/events/anon_vma", F_OK))
 		SKIP(return, "no events of anon_vma");
-	snprintf(pid, sizeof(pid), "%d", getpid());
-	ASSERT_EQ(try_write_file(TRACES "/set_event_pid", pid), 0);
+	/* set_event_pid and the recording of names would trace the scheduler as well. */
+	snprintf(filter, sizeof(filter), "common_pid == %d", getpid());
+	ASSERT_EQ(try_write_file(TRACES "/events/anon_vma/filter", filter), 0);
+	ASSERT_EQ(try_write_file(TRACES "/trace_options", "norecord-cmd"), 0);
 	ASSERT_EQ(try_write_file(TRACES "/events/anon_vma/enable", "1"), 0);
 
 	begin();
