@@ -1138,7 +1138,7 @@ static bool frees_held_back(char *p)
 	return slab_objects("vm_area_struct") > was + 100;
 }
 
-/* Can a leak of VMAs be seen in /proc/slabinfo? KASAN holds back what is freed. */
+/* Can a leak of VMAs be seen in /proc/slabinfo? It may be that frees are held back. */
 bool leaks_are_seen(char *p)
 {
 	return slab_objects("vm_area_struct") && !frees_held_back(p);
