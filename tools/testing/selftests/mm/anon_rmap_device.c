@@ -170,6 +170,7 @@ ANON_TEST(fork_private)
 {
 	char *p = map_filled(slot(0), NP, SEED), *half = page(p, NP / 2);
 	char *buf = map(slot(1), 1);
+	const bool lazy = env->sysctl && variant->action;
 	struct kid k;
 	int fd;
 
@@ -187,6 +188,10 @@ ANON_TEST(fork_private)
 	if (kid_spawn(&k)) {
 		bool ok = check(p, 0, NP / 2, SEED) && verify(getpid());
 
+		/* That took no anon_vma: it is lazy until it is cut. */
+		window();
+		ok &= !mprotect(p, bytes(1), PROT_READ) && events_fit(EV_UPGRADE, 1, lazy) &&
+			!mprotect(p, bytes(1), PROT_READ | PROT_WRITE);
 		fill(half, NP / 2, NP / 2, SEED2);
 		kid_pause(&k, ok);
 		kid_exit(check(p, 0, NP / 2, SEED) && sound(half, NP / 2, NP / 2, SEED2));
