@@ -1791,19 +1791,24 @@ static const struct file_operations neighbour_fops = {
 	.mmap	= mmap_neighbour,
 };
 
-/* A driver's mmap() may fault. What it replaces is not joined. */
+/* A driver's mmap() may fault. What it replaces is not joined, be it lazy or upgraded. */
 static void join_unlinked(struct kunit *test)
 {
+	struct file *file = anon_inode_getfile("anon_vma_lazy_kunit", &neighbour_fops, test, O_RDWR);
 	struct vm_area_struct *vmas[3];
-	struct file *file;
+	int i;
 
-	map_neighbours(test, vmas, 3);
-	KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
-	KUNIT_ASSERT_EQ(test, prepare(vmas[2]), 0);
-	expect_group(test, vmas[2], identity(vmas[1]), 2);
-	file = anon_inode_getfile("anon_vma_lazy_kunit", &neighbour_fops, test, O_RDWR);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
-	map_at(test, vmas[1]->vm_start, 1, PROT_READ, MAP_FIXED, file);
+	for (i = 0; i < 2; i++) {
+		map_neighbours(test, vmas, 3);
+		KUNIT_ASSERT_EQ(test, prepare(vmas[1]), 0);
+		KUNIT_ASSERT_EQ(test, prepare(vmas[2]), 0);
+		expect_group(test, vmas[2], identity(vmas[1]), 2);
+		if (i)
+			KUNIT_ASSERT_EQ(test, upgrade(vmas[1]), 0);
+		/* Then one is left on its list, as if that were the only chain that it has. */
+		map_at(test, vmas[1]->vm_start, 1, PROT_READ, MAP_FIXED, file);
+	}
 	fput(file);
 	expect_sound(test, current->mm);
 }
