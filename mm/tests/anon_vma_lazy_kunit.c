@@ -1794,10 +1794,11 @@ static const struct file_operations neighbour_fops = {
 /* A driver's mmap() may fault. What it replaces is not joined, be it lazy or upgraded. */
 static void join_unlinked(struct kunit *test)
 {
-	struct file *file = anon_inode_getfile("anon_vma_lazy_kunit", &neighbour_fops, test, O_RDWR);
 	struct vm_area_struct *vmas[3];
+	struct file *file;
 	int i;
 
+	file = anon_inode_getfile("anon_vma_lazy_kunit", &neighbour_fops, test, O_RDWR);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
 	for (i = 0; i < 2; i++) {
 		map_neighbours(test, vmas, 3);
