@@ -42,7 +42,6 @@
  *   LOOK_EARLY		a VMA is looked at before the folio was seen to be mapped
  *   NO_MAPPED		with the lock the folio is not looked at again
  *   NO_RECHECK		with the lock what it stands for is not looked at again
- *   RESTORE_NO_RECHECK	the same, for who holds it
  *   LOAD_MM_TWICE	vm_mm is loaded twice: for the lock, and for the reference
  *   NO_MM_TEST		vm_mm may be NULL in a VMA that is just being used anew
  *   MM_NO_RCU		an mm_struct is freed at once
