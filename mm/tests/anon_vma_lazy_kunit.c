@@ -446,6 +446,7 @@ static struct anon_vma *hold(struct kunit *test, struct folio *folio)
 /* --- others, who wait ------------------------------------------------------- */
 
 struct other {
+	struct task_struct *task;
 	struct work_struct work;
 	void (*act)(struct other *other);
 	struct kunit *test;
@@ -514,6 +515,7 @@ static void other_acts(struct work_struct *work)
 {
 	struct other *other = container_of(work, struct other, work);
 
+	WRITE_ONCE(other->task, current);
 	other->act(other);
 	WRITE_ONCE(other->done, true);
 }
@@ -522,8 +524,17 @@ static void other_acts(struct work_struct *work)
 static void start(struct other *other)
 {
 	other->done = false;
+	other->task = NULL;
 	INIT_WORK_ONSTACK(&other->work, other_acts);
-	schedule_work(&other->work);
+	/* On any processor: the test may wait for one that does not sleep. */
+	queue_work(system_dfl_wq, &other->work);
+}
+
+static bool other_sleeps(const struct other *other)
+{
+	struct task_struct *task = READ_ONCE(other->task);
+
+	return task && READ_ONCE(task->__state) == TASK_UNINTERRUPTIBLE;
 }
 
 static void finish(struct other *other)
@@ -538,9 +549,10 @@ static void start_waiting(struct other *other, struct rw_semaphore *rwsem)
 	int i;
 
 	start(other);
-	for (i = 0; i < 100 && !rwsem_is_contended(rwsem); i++)
+	for (i = 0; i < 500 && !(other_sleeps(other) && rwsem_is_contended(rwsem)); i++)
 		msleep(20);
 	msleep(100);
+	KUNIT_EXPECT_TRUE(other->test, other_sleeps(other));
 	KUNIT_EXPECT_TRUE(other->test, rwsem_is_contended(rwsem));
 	KUNIT_EXPECT_FALSE(other->test, READ_ONCE(other->done));
 }
@@ -1697,7 +1709,7 @@ static void copy_locks(struct kunit *test)
 	}
 }
 
-/* Who is interrupted leaves groups as they were, and no lock. */
+/* Who is interrupted at once leaves groups as they were, and no lock. */
 static void all_locks_interrupted(struct kunit *test)
 {
 	unsigned long addr = map_group(test, 3);
@@ -2180,6 +2192,7 @@ static void mm_gone(struct kunit *test)
 	struct kmem_cache *cache;
 	struct mm_struct *mm;
 	struct folio *folio;
+	int i;
 
 	/* What is quickly over elsewhere lasts here, and the walk may not be preempted. */
 	if (num_online_cpus() == 1)
@@ -2193,10 +2206,17 @@ static void mm_gone(struct kunit *test)
 	down_write(rwsem);
 	atomic_set(&mm->mm_count, 0);
 	start(&walker);
+	/* With the folio locked it is about to look. */
+	for (i = 0; i < 500 && !folio_test_locked(folio); i++)
+		msleep(20);
+	KUNIT_EXPECT_TRUE(test, folio_test_locked(folio));
 	msleep(100);
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(walker.done));
+	KUNIT_EXPECT_FALSE(test, rwsem_is_contended(rwsem));
 	atomic_set(&mm->mm_count, 1);
-	msleep(100);
+	for (i = 0; i < 500 && !rwsem_is_contended(rwsem); i++)
+		msleep(20);
+	KUNIT_EXPECT_TRUE(test, rwsem_is_contended(rwsem));
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(walker.done));
 	up_write(rwsem);
 	finish(&walker);
@@ -2610,8 +2630,22 @@ static void restore_sysctl(struct kunit_suite *suite)
 	WRITE_ONCE(sysctl_anon_vma_lazy, sysctl_was);
 }
 
+/* What the case before has left is no part of what this one counts. */
+static int wait_deferred(struct kunit *test)
+{
+	int was = get_nr_deferred(), same = 0, i;
+
+	for (i = 0; i < 100 && was && same < 3; i++) {
+		msleep(20);
+		same = get_nr_deferred() == was ? same + 1 : 0;
+		was = get_nr_deferred();
+	}
+	return 0;
+}
+
 static struct kunit_suite anon_vma_lazy_test_suite = {
 	.name = "anon_vma_lazy",
+	.init = wait_deferred,
 	.suite_init = force_lazy,
 	.suite_exit = restore_sysctl,
 	.test_cases = anon_vma_lazy_test_cases,

@@ -5,7 +5,7 @@
  * A test changes VMAs, processes or pages. Then it looks at every byte in each
  * process concerned, has the kernel find all pages by their reverse mapping, to
  * migrate them and to swap them out, and looks at every byte again. It does so
- * on any kernel.
+ * on any kernel, if there are two nodes, or swap.
  *
  * A kernel with CONFIG_ANON_VMA_LAZY does without an anon_vma as long as no other
  * process may map the anonymous pages of a VMA: it is lazy. On such a kernel each
@@ -174,6 +174,7 @@ void deferred_window(void);
 bool deferred_fit(long n, bool cond);
 bool deferred_ends(void);
 bool verify(pid_t pid);
+bool swap_restore(void);
 unsigned long slab_objects(const char *name);
 bool leaks_are_seen(char *p);
 

@@ -172,7 +172,7 @@ ANON_TEST(migrate_process)
 
 		from[a / bits] |= 1ul << a % bits;
 		to[b / bits] |= 1ul << b % bits;
-		/* Alternately the child, whose own half it is, and all. */
+		/* To and fro: the half that is the child's own has to arrive. */
 		for (unsigned int t = 0; t < TRIES && there < NP / 2; t++) {
 			ASSERT_GE(syscall(__NR_migrate_pages, k.pid,
 					  sizeof(from) * 8, from, to), 0);

@@ -43,7 +43,7 @@ ANON_TEST(swap_off)
 	ASSERT_TRUE(check(p, 0, NP, SEED));
 	ASSERT_TRUE(check(q, 0, NP, SEED2));
 	ASSERT_TRUE(kid_finish(&k));
-	ASSERT_EQ(swapon(env->swap_dev, 0), 0);
+	ASSERT_TRUE(swap_restore());
 	ASSERT_TRUE(shake(p, NP));
 	ASSERT_TRUE(shake(q, NP));
 	ASSERT_TRUE(check(p, 0, NP, SEED));
@@ -62,6 +62,7 @@ struct storm {
 	atomic_uintptr_t at;
 	atomic_uint n;
 	atomic_ulong moved;
+	atomic_ulong paged;
 	struct timespec end;
 	unsigned int rnd;
 	unsigned long rounds;
@@ -105,7 +106,11 @@ static void *storm_pager(void *arg)
 	struct storm *s = arg;
 
 	while (!s->stop) {
-		madvise(storm_p(s), bytes(s->n), MADV_PAGEOUT);
+		char *p = storm_p(s);
+		unsigned int n = s->n;
+
+		madvise(p, bytes(n), MADV_PAGEOUT);
+		s->paged += count_swapped(getpid(), p, n);
 		/* Leave something to migrate. */
 		usleep(2000);
 	}
@@ -238,7 +243,7 @@ static bool marked_down(char *p, unsigned int n, unsigned long mark)
 	return true;
 }
 
-/* All pages are what they should be, and some of them moved meanwhile. */
+/* All pages are what they should be, and some of them moved and were out meanwhile. */
 #define STORM_ENDS(s)							\
 do {									\
 	struct storm *__s = (s);					\
@@ -247,6 +252,8 @@ do {									\
 	ASSERT_TRUE(storm_check(__s));					\
 	if (env->numa)							\
 		EXPECT_GT((unsigned long)__s->moved, 0);		\
+	if (env->swap)							\
+		EXPECT_GT((unsigned long)__s->paged, 0);		\
 } while (0)
 
 ANON_TEST(storm_mprotect)

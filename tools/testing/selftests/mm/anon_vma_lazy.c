@@ -87,8 +87,8 @@ ANON_TEST(fault_one)
 {
 	for (unsigned int i = 0; i < MANY; i++)
 		ASSERT_NE(map(slot(i), NP), NULL);
-	begin();
 	deferred_window();
+	begin();
 	for (unsigned int i = 0; i < MANY; i++)
 		ASSERT_TRUE(check_zero(slot(i), NP));
 	EXPECT_EVENTS(EV_LAZY, MANY, false);
@@ -275,8 +275,10 @@ ANON_TEST(fault_never_lazy)
 	for (unsigned int i = 0; i < MANY; i++)
 		ASSERT_TRUE(check(slot(i), 0, NP, SEED));
 
-	if (!huge || huge > (32 << 20))
+	if (!huge || huge > (32 << 20)) {
+		TH_LOG("no huge pages of hugetlbfs that are small enough");
 		return;
+	}
 	/* The pages of the system are restored with the other settings. */
 	if (hugetlb_free_pages(huge) < 1)
 		try_write_file("/proc/sys/vm/nr_hugepages", "2");
@@ -285,8 +287,10 @@ ANON_TEST(fault_never_lazy)
 		char *p = mmap(NULL, huge, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 
-		if (p == MAP_FAILED)
+		if (p == MAP_FAILED) {
+			TH_LOG("%u huge pages of hugetlbfs were to be had", i);
 			return;
+		}
 		fill_page(page(p, n / 2), SEED, i);
 		ASSERT_TRUE(check_page(page(p, n / 2), SEED, i));
 		ASSERT_EQ(munmap(p, huge), 0);
@@ -786,6 +790,31 @@ ANON_TEST(stays_lazy_beside_faults)
 	ASSERT_TRUE(env->numa ? sound(t.p, 0, NP, SEED2) : check(t.p, 0, NP, SEED2));
 }
 
+/*
+ * They are cut and put together while the first fault of each is in another thread: that
+ * takes the VMA lock alone. Two that have it at once need not merge.
+ */
+ANON_TEST(first_fault_beside_changes)
+{
+	struct toucher t = { .p = map(slot(0), NP) };
+
+	ASSERT_NE(t.p, NULL);
+	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
+	begin();
+	ASSERT_EQ(pthread_create(&t.thread, NULL, touch_fn, &t), 0);
+	for (unsigned int i = 0; i < 200; i++) {
+		EXPECT_NE(map(t.p, NP), NULL);
+		EXPECT_TRUE(cut(t.p, NP / PIECE, PIECE));
+		EXPECT_EQ(madvise(t.p, bytes(NP), MADV_DODUMP), 0);
+		EXPECT_TRUE(verify(getpid()));
+	}
+	t.stop = true;
+	ASSERT_EQ(pthread_join(t.thread, NULL), 0);
+	fill(t.p, 0, NP, SEED);
+	/* Other CPUs' batches still hold pages: migration drains. */
+	ASSERT_TRUE(env->numa ? sound(t.p, 0, NP, SEED) : check(t.p, 0, NP, SEED));
+}
+
 static char *moved_slot(unsigned int i)
 {
 	return page(slot(i), 2 * NP);
@@ -889,7 +918,10 @@ ANON_TEST(thp_stays_lazy)
 	if (!p)
 		SKIP(return, NO_THP);
 	q = env->arena + 3 * env->pmd_size;
-	ASSERT_NE(map_filled(q, n, SEED2), NULL);
+	ASSERT_NE(map(q, n), NULL);
+	ASSERT_EQ(madvise(q, env->pmd_size, MADV_NOHUGEPAGE), 0);
+	fill(q, 0, n, SEED2);
+	ASSERT_EQ(madvise(q, env->pmd_size, MADV_HUGEPAGE), 0);
 	r = map_thp(5, SEED3);
 	begin();
 	/* Parts of it in two VMAs, then all of it elsewhere. */
@@ -900,12 +932,18 @@ ANON_TEST(thp_stays_lazy)
 				 r + 2 * env->pmd_size), r + 2 * env->pmd_size);
 		r += 2 * env->pmd_size;
 	}
-	ASSERT_TRUE(shake(p, n));
 	snprintf(cmd, sizeof(cmd), "%d,0x%lx,0x%lx,0", getpid(),
 		 (unsigned long)p, (unsigned long)p + env->pmd_size);
-	if (!access(SPLIT_THP, W_OK))
+	if (!access(SPLIT_THP, W_OK)) {
 		ASSERT_EQ(try_write_file(SPLIT_THP, cmd), 0);
-	collapse(q, env->pmd_size);
+		EXPECT_TRUE(check_huge_anon(p, env->pmd_size, 0, env->pmd_size));
+	}
+	ASSERT_TRUE(shake(p, n));
+	if (collapse(q, env->pmd_size)) {
+		EXPECT_TRUE(check_huge_anon(q, env->pmd_size, 1, env->pmd_size));
+	} else {
+		EXPECT_EQ(errno, ENOMEM);
+	}
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	ASSERT_TRUE(check(q, 0, n, SEED2));
 	EXPECT_LAZY_IF(variant->setup, p, n);
@@ -923,8 +961,8 @@ ANON_TEST(deferred_fork)
 
 	for (unsigned int i = 0; i < MANY; i++)
 		ASSERT_NE(map_filled(slot(i), NP, SEED + i), NULL);
-	begin();
 	deferred_window();
+	begin();
 	if (kid_spawn(&k)) {
 		bool ok = true;
 
@@ -953,8 +991,8 @@ ANON_TEST(deferred_split)
 
 	for (unsigned int i = 0; i < 2 * MANY; i++)
 		ASSERT_NE(map_filled(slot(i), NP, SEED + i), NULL);
-	begin();
 	deferred_window();
+	begin();
 	for (unsigned int i = 0; i < 2 * MANY; i++)
 		ASSERT_EQ(mprotect(page(slot(i), half), bytes(half), PROT_READ), 0);
 	EXPECT_SPLIT(2 * MANY);
@@ -982,8 +1020,8 @@ ANON_TEST(deferred_munmap)
 
 	for (unsigned int i = 0; i < 2 * MANY; i++)
 		ASSERT_NE(map_filled(slot(i), NP, SEED + i), NULL);
-	begin();
 	deferred_window();
+	begin();
 	for (unsigned int i = 0; i < 2 * MANY; i++)
 		ASSERT_EQ(munmap(page(slot(i), from[i % 3]), bytes(n)), 0);
 	EXPECT_SPLIT(2 * MANY);
@@ -1012,8 +1050,8 @@ ANON_TEST(deferred_exit)
 	struct kid k;
 	pid_t parent;
 
-	begin();
 	deferred_window();
+	begin();
 	ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	if (kid_spawn(&k)) {
 		bool ok = true;
