@@ -261,7 +261,7 @@ const char *anon_vma_lazy_verify(struct mm_struct *mm, unsigned long *addr)
 		vma_start_write(vma);
 		verdict.addr = vma->vm_start;
 		verdict.why = verify_vma(vma);
-		if (!verdict.why && vma->anon_vma)
+		if (!verdict.why)
 			walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 					    &verify_ops, &verdict);
 		if (verdict.why)

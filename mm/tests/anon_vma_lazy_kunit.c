@@ -2536,6 +2536,8 @@ static void checker_folio(struct kunit *test)
 		expect_unsound_if(test, mm, &folio->mapping,
 				  (void *)vma->anon_vma + FOLIO_MAPPING_KSM,
 				  "a group maps a KSM folio");
+	expect_unsound_if(test, mm, &vma->anon_vma, NULL,
+			  "a folio does not name what the VMA is linked to");
 	/* While it is lazy, and upgraded. */
 	for (i = 0; i < 2; i++) {
 		expect_unsound_if(test, mm, &folio->mapping,

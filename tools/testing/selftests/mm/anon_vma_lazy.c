@@ -790,25 +790,86 @@ ANON_TEST(stays_lazy_beside_faults)
 	ASSERT_TRUE(env->numa ? sound(t.p, 0, NP, SEED2) : check(t.p, 0, NP, SEED2));
 }
 
+#define FIRST_TURNS 960u
+
+struct first_toucher {
+	pthread_t thread;
+	char *p;
+	atomic_ulong ns;
+	atomic_uint turn;
+	atomic_uint touched;
+};
+
+static unsigned long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ul + t.tv_nsec;
+}
+
+/* In each turn one page: before what is changed, in it, or behind it; at any moment. */
+static void *first_touch_fn(void *arg)
+{
+	struct first_toucher *t = arg;
+
+	for (unsigned int turn = 1; turn <= FIRST_TURNS; turn++) {
+		static const unsigned int at[3] = { 0, PIECE, NP - 1 };
+		unsigned long end;
+
+		while (t->turn != turn)
+			;
+		end = now_ns() + t->ns * (turn / 9 % 64) / 64;
+		while (now_ns() < end)
+			;
+		if (turn % 3 != 1 || turn / 3 % 3 != 1)
+			__atomic_store_n(page(t->p, at[turn / 3 % 3]), 1, __ATOMIC_RELAXED);
+		t->touched = turn;
+	}
+	return NULL;
+}
+
 /*
- * They are cut and put together while the first fault of each is in another thread: that
- * takes the VMA lock alone. Two that have it at once need not merge.
+ * A VMA is cut, put together or unmapped in part while its first fault is in another
+ * thread. That takes the VMA lock alone. So a VMA must not be copied, or taken for
+ * unfaulted, without its lock.
  */
 ANON_TEST(first_fault_beside_changes)
 {
-	struct toucher t = { .p = map(slot(0), NP) };
+	struct first_toucher t = { .p = slot(0), .ns = 1000000 };
 
-	ASSERT_NE(t.p, NULL);
 	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
 	begin();
-	ASSERT_EQ(pthread_create(&t.thread, NULL, touch_fn, &t), 0);
-	for (unsigned int i = 0; i < 200; i++) {
+	ASSERT_EQ(pthread_create(&t.thread, NULL, first_touch_fn, &t), 0);
+	for (unsigned int turn = 1; turn <= FIRST_TURNS; turn++) {
+		char *middle = page(t.p, PIECE);
+		unsigned long from;
+		int ret;
+
 		EXPECT_NE(map(t.p, NP), NULL);
-		EXPECT_TRUE(cut(t.p, NP / PIECE, PIECE));
-		EXPECT_EQ(madvise(t.p, bytes(NP), MADV_DODUMP), 0);
+		if (turn % 3 == 2)
+			EXPECT_EQ(madvise(middle, bytes(PIECE), MADV_DONTDUMP), 0);
+		t.turn = turn;
+		from = now_ns();
+		if (turn % 3 == 0)
+			ret = madvise(middle, bytes(PIECE), MADV_DONTDUMP);
+		else if (turn % 3 == 1)
+			ret = munmap(middle, bytes(PIECE));
+		else
+			ret = madvise(middle, bytes(PIECE), MADV_DODUMP);
+		/* So long it takes, unless the other one is met. */
+		from = now_ns() - from;
+		if (from < t.ns)
+			t.ns = from;
+		EXPECT_EQ(ret, 0);
+		while (t.touched != turn)
+			;
+		/* Two that are touched at once need not merge. */
+		if (turn % 3 != 2)
+			EXPECT_EQ(count_vmas(t.p, NP), turn % 3 ? 2 : 3);
 		EXPECT_TRUE(verify(getpid()));
 	}
-	t.stop = true;
+	ASSERT_NE(map(t.p, NP), NULL);
 	ASSERT_EQ(pthread_join(t.thread, NULL), 0);
 	fill(t.p, 0, NP, SEED);
 	/* Other CPUs' batches still hold pages: migration drains. */
