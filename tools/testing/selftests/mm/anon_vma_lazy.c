@@ -1000,11 +1000,8 @@ ANON_TEST(thp_stays_lazy)
 		EXPECT_TRUE(check_huge_anon(p, env->pmd_size, 0, env->pmd_size));
 	}
 	ASSERT_TRUE(shake(p, n));
-	if (collapse(q, env->pmd_size)) {
-		EXPECT_TRUE(check_huge_anon(q, env->pmd_size, 1, env->pmd_size));
-	} else {
-		EXPECT_EQ(errno, ENOMEM);
-	}
+	EXPECT_TRUE(collapse(q, env->pmd_size) ?
+		    check_huge_anon(q, env->pmd_size, 1, env->pmd_size) : errno == ENOMEM);
 	ASSERT_TRUE(check(p, 0, n, SEED));
 	ASSERT_TRUE(check(q, 0, n, SEED2));
 	EXPECT_LAZY_IF(variant->setup, p, n);
