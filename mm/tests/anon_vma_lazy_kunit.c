@@ -2635,12 +2635,13 @@ static void restore_sysctl(struct kunit_suite *suite)
 /* What the case before has left is no part of what this one counts. */
 static int wait_deferred(struct kunit *test)
 {
-	int was = get_nr_deferred(), same = 0, i;
+	int now, was = get_nr_deferred(), same = 0, i;
 
 	for (i = 0; i < 100 && was && same < 3; i++) {
 		msleep(20);
-		same = get_nr_deferred() == was ? same + 1 : 0;
-		was = get_nr_deferred();
+		now = get_nr_deferred();
+		same = now == was ? same + 1 : 0;
+		was = now;
 	}
 	return 0;
 }

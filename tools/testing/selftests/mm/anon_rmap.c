@@ -81,8 +81,8 @@ bool read_setting(const char *path, char *value, size_t size)
 	return snprintf(value, size, "%s", start) < (int)size;
 }
 
-/* The first one. Of several a test cannot tell which has its pages. */
-static bool find_swap(char *dev, int *prio)
+/* The first swap device, or @want if that is one. */
+static bool find_swap(const char *want, char *dev, int *prio)
 {
 	FILE *f = fopen("/proc/swaps", "r");
 	bool found = false;
@@ -90,8 +90,10 @@ static bool find_swap(char *dev, int *prio)
 
 	if (!f)
 		return false;
-	if (fgets(line, sizeof(line), f) && fgets(line, sizeof(line), f))
-		found = sscanf(line, "%255s %*s %*s %*s %d", dev, prio) == 2;
+	/* The first line says what the columns are. */
+	for (unsigned int i = 0; !found && fgets(line, sizeof(line), f); i++)
+		found = i && sscanf(line, "%255s %*s %*s %*s %d", dev, prio) == 2 &&
+			(!want || !strcmp(dev, want));
 	fclose(f);
 	return found;
 }
@@ -103,7 +105,7 @@ static void settings_save(void)
 
 		s->valid = read_setting(s->path, s->value, sizeof(s->value));
 	}
-	if (!find_swap(swap_dev, &swap_prio))
+	if (!find_swap(NULL, swap_dev, &swap_prio))
 		*swap_dev = '\0';
 }
 
@@ -112,11 +114,9 @@ bool swap_restore(void)
 {
 	/* A priority that is negative was given by the kernel. */
 	const int prio = swap_prio < 0 ? 0 : SWAP_FLAG_PREFER | swap_prio;
-	char now[4096];
+	char now[256];
 
-	if (!*swap_dev || !read_file("/proc/swaps", now, sizeof(now)) || strstr(now, swap_dev))
-		return true;
-	return !swapon(swap_dev, prio);
+	return !*swap_dev || find_swap(swap_dev, now, &(int){ 0 }) || !swapon(swap_dev, prio);
 }
 
 static void settings_restore(void)
@@ -296,7 +296,7 @@ const char *env_setup(bool setup, bool action)
 	/* A child that is gone is seen by what it does not answer. */
 	signal(SIGPIPE, SIG_IGN);
 
-	env->swap = find_swap(env->swap_dev, &prio);
+	env->swap = find_swap(NULL, env->swap_dev, &prio);
 	env->numa = find_nodes(env->node);
 	env->pmd_size = read_pmd_pagesize();
 	get_pfns((char *)&pfn, 1, &pfn);
