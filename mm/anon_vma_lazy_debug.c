@@ -15,7 +15,6 @@
  */
 
 #include <linux/debugfs.h>
-#include <linux/hugetlb_inline.h>
 #include <linux/init.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -54,8 +53,10 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 		return "device memory names a lazy VMA, or a head";
 
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
+	/* truncate() unmaps it with none of our locks: then it need not be there. */
 	if (!anon_vma)
-		return "a folio is mapped, but what it names is gone";
+		return folio_mapped(folio) ?
+			"a folio is mapped, but what it names is gone" : NULL;
 	while ((other = anon_vma_next_vma(anon_vma, other, &avc, pgoff, pgoff)))
 		found |= other == vma;
 	anon_vma_unlock_read(anon_vma);
@@ -224,7 +225,7 @@ static const char *verify_vma(const struct vm_area_struct *vma)
 	if (anon_vma_is_unlinked(own))
 		return "a VMA is marked as unlinked";
 	if (anon_vma_is_lazy(own) &&
-	    ((vma->vm_flags & (VM_HUGETLB | VM_PFNMAP)) || mm_has_notifiers(vma->vm_mm)))
+	    ((vma->vm_flags & VM_HUGETLB) || mm_has_notifiers(vma->vm_mm)))
 		return "a VMA must not be lazy";
 	if (anon_vma_is_group(own))
 		return listed ? "a VMA is in a group and on a list" : verify_group(vma);
@@ -244,8 +245,9 @@ static const char *verify_vma(const struct vm_area_struct *vma)
  * one may still be in a group, and KSM upgrade a group. And each VMA is
  * write-locked, for faults not to make it lazy or to change what it maps. What
  * is left are walks: they need the folio lock to change what is mapped, which is
- * taken for each folio; and relatives in other mms, which come and go in an
- * anon_vma's tree with its lock held, as the walk for each folio has it.
+ * taken for each folio; who truncates a file, and unmaps its private copies with
+ * the lock of its mappings alone; and relatives in other mms, which come and go in
+ * an anon_vma's tree with its lock held, as the walk for each folio has it.
  *
  * Context: May sleep. Takes the mmap lock, VMA locks, and what a walk takes.
  * Return: NULL, or what is wrong.
@@ -304,7 +306,6 @@ static ssize_t verify_write(struct file *file, const char __user *buf,
 
 static const struct file_operations verify_fops = {
 	.owner	= THIS_MODULE,
-	.open	= simple_open,
 	.write	= verify_write,
 	.llseek	= noop_llseek,
 };

@@ -187,13 +187,31 @@ static void on_signal(int sig)
 	kill_children(SIGKILL);
 }
 
+static bool find_nodes(int *node)
+{
+	unsigned long mask[16] = { 0 };
+	unsigned int found = 0;
+
+	/* Migration of what is shared takes a capability. */
+	if (sys_move_pages(0, 0, NULL, NULL, NULL, MPOL_MF_MOVE_ALL) < 0)
+		return false;
+	if (syscall(__NR_get_mempolicy, NULL, mask, sizeof(mask) * 8, NULL,
+		    MPOL_F_MEMS_ALLOWED))
+		return false;
+	for (unsigned int i = 0; i < sizeof(mask) * 8 && found < 2; i++) {
+		if (mask[i / (8 * sizeof(long))] >> i % (8 * sizeof(long)) & 1)
+			node[found++] = i;
+	}
+	return found == 2;
+}
+
 /*
  * Run all tests in a child. Settings are restored when it has ended, whatever
  * it was that ended it.
  */
 int env_main(int argc, char **argv, int (*run)(int argc, char **argv))
 {
-	int status = 0;
+	int status = 0, node[2];
 	pid_t child;
 
 	undo = mmap(NULL, sizeof(*undo), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -201,6 +219,8 @@ int env_main(int argc, char **argv, int (*run)(int argc, char **argv))
 	if (undo == MAP_FAILED)
 		ksft_exit_fail_perror("mmap()");
 	settings_save();
+	if (!*swap_dev && !find_nodes(node))
+		complain("no swap, and one node: pages are looked at, but not moved");
 
 	/* Of a child that was killed its own children come here. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -222,25 +242,9 @@ int env_main(int argc, char **argv, int (*run)(int argc, char **argv))
 	return WIFEXITED(status) ? WEXITSTATUS(status) : KSFT_FAIL;
 }
 
-static bool find_nodes(int *node)
-{
-	unsigned long mask[16] = { 0 };
-	unsigned int found = 0;
+#define ALL_EVENTS ((1u << NR_EVENTS) - 1)
 
-	/* Migration of what is shared takes a capability. */
-	if (sys_move_pages(0, 0, NULL, NULL, NULL, MPOL_MF_MOVE_ALL) < 0)
-		return false;
-	if (syscall(__NR_get_mempolicy, NULL, mask, sizeof(mask) * 8, NULL,
-		    MPOL_F_MEMS_ALLOWED))
-		return false;
-	for (unsigned int i = 0; i < sizeof(mask) * 8 && found < 2; i++) {
-		if (mask[i / (8 * sizeof(long))] >> i % (8 * sizeof(long)) & 1)
-			node[found++] = i;
-	}
-	return found == 2;
-}
-
-static bool read_events(unsigned long *value);
+static unsigned int read_events(unsigned long *value);
 
 /*
  * Does a split let the second VMA join a group, instead of upgrading the first? So
@@ -269,6 +273,7 @@ static bool find_groups(void)
 const char *env_setup(bool setup, bool action)
 {
 	unsigned long value[NR_EVENTS];
+	unsigned int found;
 	uint64_t pfn = 0;
 	cpu_set_t one;
 	size_t align;
@@ -280,16 +285,21 @@ const char *env_setup(bool setup, bool action)
 	env_restore();
 
 	if (access(LAZY_SYSCTL, F_OK)) {
-		if (!setup || !action)
+		if (!setup || !action || env->lazy_tests)
 			return "no " LAZY_SYSCTL;
 	} else if (access(LAZY_SYSCTL, W_OK)) {
-		if (setup != action || read_num(LAZY_SYSCTL) != setup)
+		if (setup != action || read_num(LAZY_SYSCTL) != setup || env->lazy_tests)
 			return LAZY_SYSCTL " wants root";
 	} else {
 		env->sysctl = true;
-		/* Who has the one but not the others has a bug. */
-		env->events = read_events(value);
-		if (!env->events || try_write_file(LAZY_SYSCTL, "1"))
+		found = read_events(value);
+		env->events = found == ALL_EVENTS;
+		/* Who counts faults, but not the others, has a bug. */
+		if (found && !env->events)
+			return NULL;
+		if (!found && env->lazy_tests)
+			return "no CONFIG_VM_EVENT_COUNTERS";
+		if (try_write_file(LAZY_SYSCTL, "1"))
 			return NULL;
 	}
 
@@ -974,12 +984,13 @@ size_t cgroup_swapcached(void)
 static const char * const event_name[NR_EVENTS] = {
 	[EV_LAZY]	= "anon_vma_lazy",
 	[EV_UPGRADE]	= "anon_vma_upgrade",
+	[EV_FAULT]	= "pgfault",
 };
 
 static unsigned long base[NR_EVENTS];
 static long deferred_base;
 
-static bool read_events(unsigned long *value)
+static unsigned int read_events(unsigned long *value)
 {
 	/* Static: no part of a test may grow a stack or map memory for it. */
 	static char buf[65536];
@@ -990,7 +1001,7 @@ static bool read_events(unsigned long *value)
 	char *line;
 
 	if (fd < 0)
-		return false;
+		return 0;
 	while ((ret = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
 		len += ret;
 	close(fd);
@@ -1007,7 +1018,7 @@ static bool read_events(unsigned long *value)
 			}
 		}
 	}
-	return found == (1u << NR_EVENTS) - 1;
+	return found;
 }
 
 /* Start a window, in which events are counted. */

@@ -80,6 +80,8 @@ struct test_env {
 	bool events;
 	/* Does a split leave a VMA lazy, as one of a group? */
 	bool groups;
+	/* Of a program whose tests say nothing of a kernel that has no such events. */
+	bool lazy_tests;
 };
 
 extern struct test_env *env;
@@ -159,6 +161,7 @@ bool is_guarded(char *p);
 enum event {
 	EV_LAZY,
 	EV_UPGRADE,
+	EV_FAULT,	/* Of any kernel that counts at all. */
 	NR_EVENTS,
 };
 
