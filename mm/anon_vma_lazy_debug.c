@@ -53,10 +53,8 @@ static const char *verify_folio(struct vm_area_struct *vma, unsigned long addr,
 		return "device memory names a lazy VMA, or a head";
 
 	anon_vma = folio_lock_anon_vma_read(folio, NULL);
-	/* truncate() unmaps it with none of our locks: then it need not be there. */
 	if (!anon_vma)
-		return folio_mapped(folio) ?
-			"a folio is mapped, but what it names is gone" : NULL;
+		return "a folio is mapped, but what it names is gone";
 	while ((other = anon_vma_next_vma(anon_vma, other, &avc, pgoff, pgoff)))
 		found |= other == vma;
 	anon_vma_unlock_read(anon_vma);
@@ -87,7 +85,7 @@ static struct folio *get_anon_folio(struct vm_area_struct *vma, unsigned long ad
 static const char *verify_address(struct vm_area_struct *vma, unsigned long addr)
 {
 	struct folio *folio, *now;
-	const char *why = NULL;
+	const char *why;
 	pgoff_t pgoff;
 
 	do {
@@ -100,11 +98,16 @@ static const char *verify_address(struct vm_area_struct *vma, unsigned long addr
 		 */
 		folio_lock(folio);
 		now = get_anon_folio(vma, addr, &pgoff);
-		if (now) {
-			if (now == folio)
-				why = verify_folio(vma, addr, folio, pgoff);
+		why = now == folio ? verify_folio(vma, addr, folio, pgoff) : NULL;
+		if (why) {
+			/* A file is truncated with none of our locks: is it still there? */
 			folio_put(now);
+			now = get_anon_folio(vma, addr, &pgoff);
+			if (now != folio)
+				why = NULL;
 		}
+		if (now)
+			folio_put(now);
 		folio_unlock(folio);
 		folio_put(folio);
 	} while (now && now != folio);

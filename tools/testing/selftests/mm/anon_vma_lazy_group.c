@@ -812,6 +812,7 @@ ANON_TEST(group_enomem)
 				EXPECT_TRUE(failed);
 				EXPECT_EQ(errno, ENOMEM);
 			}
+			ASSERT_TRUE(verify(getpid()));
 			if (op == 6 && !ret)
 				ASSERT_TRUE(reap(pid));
 			if (op == 7) {
