@@ -876,6 +876,65 @@ ANON_TEST(first_fault_beside_changes)
 	ASSERT_TRUE(env->numa ? sound(t.p, 0, NP, SEED) : check(t.p, 0, NP, SEED));
 }
 
+struct truncator {
+	pthread_t thread;
+	int fd;
+	atomic_uint turn;
+	atomic_uint truncated;
+	atomic_bool stop;
+};
+
+/* In each turn once, sooner or later. */
+static void *truncate_fn(void *arg)
+{
+	struct truncator *t = arg;
+
+	while (!t->stop) {
+		const unsigned int turn = t->turn;
+		unsigned long until = now_ns() + turn * 7919 % 4000 * 1000;
+
+		if (turn == t->truncated)
+			continue;
+		while (now_ns() < until)
+			;
+		if (ftruncate(t->fd, 0))
+			break;
+		t->truncated = turn;
+	}
+	return NULL;
+}
+
+/* Private copies of a file go with it, whatever is locked by who looks at them. */
+ANON_TEST(verify_beside_truncate)
+{
+	struct truncator t = { .fd = memfd_create("anon_rmap", MFD_CLOEXEC) };
+	char *p = slot(0);
+	unsigned long end;
+	bool ok = true;
+
+	if (deferred() < 0)
+		SKIP(return, "no CONFIG_DEBUG_ANON_VMA_LAZY");
+	ASSERT_GE(t.fd, 0);
+	ASSERT_EQ(mmap(p, bytes(NP), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, t.fd, 0), p);
+	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
+	begin();
+	ASSERT_EQ(pthread_create(&t.thread, NULL, truncate_fn, &t), 0);
+	end = now_ns() + test_seconds() * 1000000000ul;
+	while (ok && now_ns() < end) {
+		ASSERT_EQ(ftruncate(t.fd, bytes(NP)), 0);
+		fill(p, 0, NP, SEED);
+		t.turn++;
+		ok = verify(getpid());
+		while (t.truncated != t.turn)
+			;
+	}
+	t.stop = true;
+	ASSERT_EQ(pthread_join(t.thread, NULL), 0);
+	EXPECT_TRUE(ok);
+	EXPECT_GT((unsigned int)t.turn, 1u);
+	close(t.fd);
+}
+
 static char *moved_slot(unsigned int i)
 {
 	return page(slot(i), 2 * NP);
