@@ -318,11 +318,12 @@ const char *env_setup(bool setup, bool action)
 	 */
 	align = env->pmd_size ?: psize();
 	env->arena_size = bytes(NR_SLOTS * SLOT_PAGES);
-	p = mmap(NULL, env->arena_size + align, PROT_NONE,
+	p = mmap(NULL, env->arena_size + 2 * align, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
-	env->arena = (char *)(((unsigned long)p + align - 1) & ~(align - 1));
+	/* A page or more is left on either side. */
+	env->arena = (char *)(((unsigned long)p + psize() + align - 1) & ~(align - 1));
 
 	/*
 	 * Freshly faulted pages wait in a batch of their CPU before they are on
