@@ -27,6 +27,7 @@ ANON_TEST(fault_by_request)
 
 	begin();
 	ASSERT_EQ(madvise(p, bytes(NP), MADV_POPULATE_WRITE), 0);
+	EXPECT_EQ(count_present(getpid(), p, NP), NP);
 	/* As a debugger writes: to a page that its owner may only read. */
 	if (pwrite(fd, buf, bytes(NP), (off_t)q) == (ssize_t)bytes(NP)) {
 		ASSERT_TRUE(check(q, 0, NP, SEED2));
