@@ -63,6 +63,7 @@ struct storm {
 	atomic_uint n;
 	atomic_ulong moved;
 	atomic_ulong paged;
+	unsigned long swapped;
 	struct timespec end;
 	unsigned int rnd;
 	unsigned long rounds;
@@ -123,7 +124,7 @@ static void *storm_pager(void *arg)
 		unsigned int n = s->n;
 
 		madvise(p, bytes(n), MADV_PAGEOUT);
-		s->paged += swapped();
+		s->paged += swapped() > s->swapped;
 		/* Leave something to migrate. */
 		usleep(2000);
 	}
@@ -162,6 +163,7 @@ static bool storm_start(struct storm *s, char *p, unsigned int n)
 	storm_begin(s);
 	s->at = (uintptr_t)p;
 	s->n = n;
+	s->swapped = swapped();
 	storm_fill(s, 0, n);
 	sched_setaffinity(0, sizeof(env->cpus), &env->cpus);
 	if (env->numa &&

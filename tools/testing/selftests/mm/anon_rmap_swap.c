@@ -264,10 +264,13 @@ ANON_TEST(swap_shared)
 
 ANON_TEST(madv_free)
 {
-	char *p = map_filled(slot(0), NP, SEED);
+	char *p = map(slot(0), NP);
 	unsigned int lost = 0, bad;
 
 	ASSERT_NE(p, NULL);
+	/* A folio goes as a whole, or not at all. */
+	madvise(p, bytes(NP), MADV_NOHUGEPAGE);
+	fill(p, 0, NP, SEED);
 	begin();
 	ASSERT_EQ(madvise(p, bytes(NP), MADV_FREE), 0);
 	/* Written to again: to be kept. */
@@ -277,7 +280,7 @@ ANON_TEST(madv_free)
 		/* They may be on their way to the LRU. */
 		usleep(i * i * 1000);
 		ASSERT_EQ(madvise(p, bytes(NP), MADV_PAGEOUT), 0);
-		lost = NP - count_present(getpid(), p, NP) - count_swapped(getpid(), p, NP);
+		lost = NP - count_entries(getpid(), p, NP, PM_PRESENT | PM_SWAP);
 	}
 	EXPECT_GT(lost, 0u);
 	lost = 0;

@@ -225,6 +225,7 @@ ANON_TEST(group_unmap)
 			EXPECT_EQ(count_vmas(last, PIECE), 1);
 			ASSERT_TRUE(sound(last, orders[i][2] * PIECE, PIECE, SEED + i));
 		}
+		deferred_ends();
 		nr += needed;
 	}
 	EXPECT_SPLIT(6);
@@ -281,6 +282,7 @@ ANON_TEST(group_unmap_fork)
 		}
 		EXPECT_DEFERRED(1, variant->setup);
 		ASSERT_TRUE(kid_finish(&k));
+		deferred_ends();
 	}
 }
 
@@ -572,6 +574,7 @@ ANON_TEST(group_parent_exits)
 		ASSERT_TRUE(kid_end(&k));
 		ASSERT_TRUE(reap(-1));
 		EXPECT_EVENTS(EV_UPGRADE, 1, variant->action);
+		deferred_ends();
 	}
 }
 
@@ -710,8 +713,7 @@ ANON_TEST(group_same_vmas)
 			for (unsigned int i = 0; i < 2; i++) {
 				struct twin *t = &twin[i];
 
-				if (env->sysctl)
-					try_write_file(LAZY_SYSCTL, i && lazy ? "1" : "0");
+				try_write_file(LAZY_SYSCTL, i && lazy ? "1" : "0");
 				ASSERT_TRUE(twin_step(t, step))
 					TH_LOG("seed %u step %u", seed, step);
 				vmas[i] = count_vmas(t->p[0], TWIN_PAGES) +
