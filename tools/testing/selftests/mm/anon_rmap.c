@@ -1112,7 +1112,7 @@ bool deferred_fit(long n, bool cond)
 	return false;
 }
 
-/* Are they freed in the end? Others have some of their own. It takes a while. */
+/* Wait for them to be freed. Are they, in the end? Others have some of their own. */
 bool deferred_ends(void)
 {
 	for (int i = 0; i < 50 && deferred() > deferred_base; i++)
